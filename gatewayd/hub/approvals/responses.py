@@ -17,7 +17,7 @@ from gatewayd.hub.approvals.prompts import ApprovalPrompts, first_prompts, whole
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
+from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.lifecycle import DoneReason
@@ -123,11 +123,9 @@ class ApprovalResponses:
         envelope = row.envelope
         reason, said = await until_stored(lambda: self._carry_out(row, response))
         text, replies = (said, []) if isinstance(said, str) else ("", said)
-        if envelope.kind != "button" and text:
-            replies = draft_replies(envelope, text, self._configured.plugins[envelope.channel])
-        await until_stored(lambda: self._outbox.end_inbound([row], state="done", reason=reason, replies=replies))
+        shown = "" if envelope.kind == "button" else text
+        await self._outbox.end_inbound([row], "done", reason, text=shown, replies=replies)
         self.acknowledge(envelope, text)
-        self._events.emit("inbound.done", id=row.id, reason=reason)
         self._backlog.dequeue([row])
         self._backlog.complete([row])
 

@@ -14,7 +14,7 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.access import AccessControl
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.routing import known_as, resolve_route
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
+from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.model.errors import NotFound
 from gatewayd.model.lifecycle import DroppedReason
 from gatewayd.model.message.envelope import InboundEnvelope
@@ -207,19 +207,11 @@ class InboxDesk:
             if (self._rejected[0].reason, self._rejected[0].answer) != (reason, "none"):
                 break
             rows.append(self._rejected.popleft().row)
-        text = await self._answer_to(first)
-        envelope = first.row.envelope
-        plugin = self._configured.plugins.get(envelope.channel)
-        replies = draft_replies(envelope, text, plugin) if text and plugin else []
-        await until_stored(lambda: self._outbox.end_inbound(rows, state="dropped", reason=reason, replies=replies))
-        for row in rows:
-            self._events.emit(
-                "inbound.dropped", id=row.id, channel=row.envelope.channel, account=row.envelope.account, reason=reason
-            )
+        await self._outbox.end_inbound(rows, "dropped", reason, text=await self._answer_to(first))
         self._backlog.dequeue(rows)
         self._backlog.complete(rows)
 
-    async def _answer_to(self, rejected: _Rejected) -> str | None:
+    async def _answer_to(self, rejected: _Rejected) -> str:
         if rejected.answer == "pair":
-            return await until_stored(lambda: self._access.request_pairing(rejected.row.envelope))
-        return SORRY_MANY if rejected.answer == "notify" else None
+            return await until_stored(lambda: self._access.request_pairing(rejected.row.envelope)) or ""
+        return SORRY_MANY if rejected.answer == "notify" else ""

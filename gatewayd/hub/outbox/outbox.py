@@ -165,19 +165,34 @@ class Outbox:
     async def end_inbound(
         self,
         rows: Sequence[InboundRow],
-        *,
         state: EndState,
         reason: InboundReason,
-        detail: str | None = None,
+        *,
+        text: str = "",
         replies: Sequence[OutboundDraft] = (),
-    ) -> list[OutboundRow]:
-        """End inbound rows and commit their replies in one transaction, then queue the replies."""
-        with anyio.CancelScope(shield=True):
-            written = await self._store.end_inbound(
-                [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=replies
-            )
+        detail: str | None = None,
+        turn_id: str | None = None,
+        **about: str | None,
+    ) -> None:
+        """End inbound rows and commit their replies in one transaction, repeated until stored. Then queue the replies,
+        and emit an event for each row, with ``about``. ``text`` becomes the reply to the last row, if its channel is configured.
+        """
+        envelope = rows[-1].envelope
+        plugin = self._configured.plugins.get(envelope.channel)
+        drafts = draft_replies(envelope, text, plugin, turn_id=turn_id) if text and plugin else replies
+        written: list[OutboundRow] = []
+
+        async def end() -> None:
+            with anyio.CancelScope(shield=True):
+                written[:] = await self._store.end_inbound(
+                    [row.id for row in rows], state=state, reason=reason, now=self._now(), detail=detail, replies=drafts
+                )
+
+        await until_stored(end)
         self._enqueue(written, asked_at=min(row.envelope.received_at for row in rows))
-        return written
+        for row in rows:
+            account = {"channel": row.envelope.channel, "account": row.envelope.account}
+            self._events.emit(f"inbound.{state}", id=row.id, reason=reason, detail=detail, turn_id=turn_id, **account, **about)
 
     async def mark_sending(self, row: OutboundRow) -> bool:
         """Commit ``sending`` before the call of the platform. False: do not send; it was settled elsewhere or is too old."""

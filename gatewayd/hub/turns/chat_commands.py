@@ -9,10 +9,10 @@ from msgspec import Struct
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import until_stored
-from gatewayd.hub.turns.ends import RowEnds
 from gatewayd.hub.turns.lane import Lane
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.turn import LiveTurn
+from gatewayd.hub.turns.work import TurnWork
 from gatewayd.kit.text.visible import visible
 from gatewayd.model.lifecycle import DoneReason
 from gatewayd.model.message.commands import COMMANDS, Command, CommandResult
@@ -80,13 +80,13 @@ class ChatCommands:
         self,
         sessions: SessionMap,
         configured: Configured,
-        ends: RowEnds,
+        work: TurnWork,
         *,
         now: Callable[[], float],
     ) -> None:
         self._sessions = sessions
         self._configured = configured
-        self._ends = ends
+        self._work = work
         self._now = now
         self.handlers: dict[str, Callable[[CommandContext], Completion]] = {
             "/help": _replying(help_text),
@@ -129,7 +129,7 @@ class ChatCommands:
     ) -> CommandResult:
         """``ends``: a turn that has begun ends. ``goes_on``: a turn of somebody else goes on."""
         if dropped:
-            await self._ends.drop(dropped, "stopped")
+            await self._work.drop(dropped, "stopped")
         for turn in stopped:
             await turn.wait_ended()
         refused = goes_on and not (ends or dropped)

@@ -318,16 +318,11 @@ class ReplyEngine:
     async def _end(self, turn: LiveTurn, outcome: Outcome) -> None:
         rows, turn_id = turn.rows, turn.turn_id
         state, reason, text = verdict_on(outcome, turn.stop_reason)
-        plugin = self._configured.plugins[rows[-1].envelope.channel]
-        replies = draft_replies(rows[-1].envelope, text, plugin, turn_id=turn_id)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
-        detail = outcome.detail or None
-        await until_stored(lambda: self._outbox.end_inbound(rows, state=state, reason=reason, detail=detail, replies=replies))
+        detail, key = outcome.detail or None, turn.route.session_key
+        await self._outbox.end_inbound(rows, state, reason, text=text, detail=detail, turn_id=turn_id, session_key=key)
         log = self._log.error if state == "dead" else self._log.info
         log("turn_ended", state=state, reason=reason, detail=detail, inbound=turn.ids)
-        about = {"turn_id": turn_id, "session_key": turn.route.session_key, "reason": reason, "detail": detail}
-        for row in rows:
-            self._events.emit(f"inbound.{state}", id=row.id, **about)
 
     async def _show_typing(self, request: TurnRequest, turn: LiveTurn) -> None:
         # A fast answer needs no typing sign, and each one costs a request.

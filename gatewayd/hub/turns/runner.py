@@ -14,7 +14,6 @@ from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.routing import resolve_route
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.turns.chat_commands import ChatCommands, Completion
-from gatewayd.hub.turns.ends import RowEnds
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.lane import Lane, conversation_of, may_be_answer
 from gatewayd.hub.turns.question_answers import AnswerCommits, AnswerInCommit
@@ -51,9 +50,9 @@ class TurnRunner:
         self._questions = questions
         self._backlog = backlog
         self._answer_commits = AnswerCommits(questions, backlog)
-        self._ends = RowEnds(context, configured, engine, outbox, sessions, backlog)
-        self._work = TurnWork(engine, sessions, self._ends)
-        self._chat = ChatCommands(sessions, configured, self._ends, now=context.now)
+        self._outbox = outbox
+        self._work = TurnWork(engine, sessions, outbox, backlog)
+        self._chat = ChatCommands(sessions, configured, self._work, now=context.now)
         config = configured.config
         self.slots = Slots(config.limits.turns, shared=len(config.accounts) > 1)
         configured.follow(self.reconfigure)
@@ -141,11 +140,11 @@ class TurnRunner:
             self._commands += 1
             self._tasks.start_soon(self._run_command, row, answer, name=f"command in {route.session_key}")
         elif self._questions.is_not_for(row.envelope):
-            self._tasks.start_soon(self._ends.drop, [row], "not_asked")
+            self._tasks.start_soon(self._work.drop, [row], "not_asked")
         elif is_edit and self._answer_commits.join(row):
             pass  # it goes where that goes
         elif is_edit and (lane is None or not lane.waits_for(row)):
-            self._tasks.start_soon(self._ends.drop, [row], "edited_after_answer")
+            self._tasks.start_soon(self._work.drop, [row], "edited_after_answer")
         else:
             return False
         return True
@@ -239,7 +238,7 @@ class TurnRunner:
         for row in rows:
             by_turn.setdefault(row.turn_id, []).append(row)
         for turn_id, its in by_turn.items():
-            self._tasks.start_soon(self._ends.drop_removed, turn_id, its)
+            self._tasks.start_soon(self._work.drop_removed, turn_id, its)
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
         account = self._configured.accounts.get((row.envelope.channel, row.envelope.account))
@@ -322,7 +321,7 @@ class TurnRunner:
         self._backlog.dequeue([row])
         try:
             reason, text = await answer()
-            await self._ends.end([row], "done", reason, text=text)
+            await self._outbox.end_inbound([row], "done", reason, text=text)
             self._backlog.complete([row])
         finally:
             self._commands -= 1
