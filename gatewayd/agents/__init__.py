@@ -1,4 +1,4 @@
 """Agent cores, one module or folder each. A core runs agents, and exports its manifest as ``PLUGIN``.
 
-What several cores share belongs into ``kit``; the hub's side of an agent is in ``hub/agents``.
+What several cores share belongs in ``kit``; the hub's side of an agent is in ``hub/agents``.
 """

@@ -1,1 +1,1 @@
-"""The sockets: what a channel, an agent core and a store must look like. Protocols and manifests, no behaviour."""
+"""The ports: the interfaces of a channel, an agent core and a store. Protocols and manifests, no behaviour."""

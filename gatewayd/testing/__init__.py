@@ -1,4 +1,4 @@
-"""For authors of plugins: the contracts that channels, agent cores and stores pass.
+"""For authors of plug-ins: the contracts that channels, agent cores and stores pass.
 
 Needs pytest and pytest-trio. The daemon imports none of it.
 """

@@ -48,7 +48,7 @@ def test_what_a_table_names_is_there(change: str) -> None:
 @pytest.mark.parametrize(
     ("heading", "folder"),
     [
-        ("## The house", "gatewayd"),
+        ("## The packages", "gatewayd"),
         ("### The wings of the hub", "gatewayd/hub"),
         ("### The wings of the HTTP front", "gatewayd/web"),
     ],

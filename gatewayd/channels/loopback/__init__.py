@@ -1,4 +1,4 @@
-"""The loopback: a channel in memory, for tests and for authors of plugins. The smallest complete driver there is."""
+"""The loopback: a channel in memory, for tests and for authors of plug-ins. The smallest complete driver there is."""
 
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 
