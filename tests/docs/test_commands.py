@@ -11,11 +11,11 @@ WHO: dict[May, str] = {
     "own": "everybody for their own; for others with a role",
     "role": "everybody; in a group with a role",
     "approver": "approvers",
-    "asked": "who was asked",
+    "asked": "the person who was asked",
 }
 WHEN: dict[When, str] = {
     "at_once": "at once",
-    "in_place": "in its place",
+    "in_place": "in order",
     "approval": "as an answer",
     "answer": "as an answer",
 }
