@@ -59,7 +59,7 @@ OF_THEIR_OWN = {
     "silence, and the agent ignores the cancel",
     "the process ends before it has the prompt",
     "`/stop`, or the time limit of the turn is over; text after that",
-    'the same with `late_text = "log"`, of no session of ours, after `/new`, or too much',
+    'the same with `late_text = "log"`, for an unknown session, after `/new`, or beyond the limit',
 }
 
 
