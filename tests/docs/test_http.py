@@ -1,4 +1,4 @@
-"""docs/reference/http.md names every route and every error code there is."""
+"""docs/reference/http.md names every route, every error code and every field of a connector's message there is."""
 
 import ast
 import re
@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from msgspec import inspect
 
+from gatewayd.web.api.chat import ChatBody
 from gatewayd.web.http.errors import STATUS
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,27 @@ def test_every_route_is_described(route: str) -> None:
 def test_every_error_code_is_described_with_its_status(code: str, status: int) -> None:
     [line] = [line for line in PAGE.splitlines() if line.startswith(f"| `{code}` |")]
     assert str(status) in line.split("|")[2]
+
+
+def fields_of(kind: inspect.Type) -> Iterator[str]:
+    """The names of all fields of a struct, also of the structs in it."""
+    if isinstance(kind, inspect.StructType):
+        for field in kind.fields:
+            yield field.encode_name
+            yield from fields_of(field.type)
+
+
+BODY_FIELDS = sorted(set(fields_of(inspect.type_info(ChatBody))))
+
+
+def test_there_are_fields_to_look_for() -> None:
+    assert {"channel", "thread", "username", "addressed"} <= set(BODY_FIELDS)
+
+
+@pytest.mark.parametrize("field", BODY_FIELDS)
+def test_every_field_of_a_connectors_message_is_described(field: str) -> None:
+    section = PAGE.partition("\n## Messages\n")[2].partition("\n## ")[0]
+    assert f'"{field}"' in section or f"`{field}`" in section
 
 
 @cache
