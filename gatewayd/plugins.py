@@ -51,7 +51,7 @@ class Registry:
 
     @classmethod
     def installed(cls) -> "Registry":
-        """Read the entry points of every distribution on ``sys.path``. Imports no plugin; never raises for a broken one."""
+        """Read the entry points of every distribution on ``sys.path``. Imports no plug-in; never raises for a broken one."""
         offers: dict[str, list[Offer]] = {CHANNELS: [], AGENTS: []}
         problems: list[str] = []
         seen: set[str] = set()
@@ -101,7 +101,7 @@ class Registry:
         return self._agents.get(core)
 
     def settings(self, plugin: ChannelPlugin | AgentPlugin) -> type[Struct]:
-        """The struct of the plugin's own keys. Imports its module.
+        """The struct of the plug-in's own keys. Imports its module.
 
         :raises PluginError: it cannot be imported, is no Struct, or has a field that msgspec cannot decode.
         """

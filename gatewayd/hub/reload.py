@@ -103,7 +103,7 @@ class Reloader:
         except Exception as error:
             log.error("configuration_load_crashed", exc_info=error)
             name = type(error).__name__
-            raise NeedsOperator(f"the configuration could not be read, by a bug in a plugin or in gatewayd ({name})") from error
+            raise NeedsOperator(f"the configuration could not be read, by a bug in a plug-in or in gatewayd ({name})") from error
         return new
 
     @asynccontextmanager

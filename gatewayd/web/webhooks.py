@@ -1,6 +1,6 @@
 """``POST /v1/webhooks/{channel}/{account_id}``: journal first, then answer.
 
-An account has the route when its plugin has ``webhook=True`` and its open channel implements ReceivesWebhooks. An account that
+An account has the route when its plug-in has ``webhook=True`` and its open channel implements ReceivesWebhooks. An account that
 does not exist, one without webhooks and one whose channel answers 404 (no secret is set up) look the same from outside. ``Host``
 and ``Origin`` are not checked, because a reverse proxy may rewrite them. The channel checks a signature or secret; without it
 nothing is journaled.

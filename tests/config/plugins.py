@@ -1,4 +1,4 @@
-"""The settings of a few invented plugins, and a registry of them."""
+"""The settings of a few invented plug-ins, and a registry of them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OddSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Every shape of annotation a plugin may use."""
+    """Every shape of annotation a plug-in may use."""
 
     part: Part | None = None
     parts: Annotated[tuple[Part, ...], Meta(max_length=2)] = ()

@@ -104,7 +104,7 @@ def examples() -> list[tuple[str, str]]:
         (f"{page.relative_to(ROOT)}-{number}", text)
         for page in pages
         for number, text in enumerate(re.findall(r"^```toml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
-        if not text.startswith("[project")  # a plugin's pyproject.toml
+        if not text.startswith("[project")  # a plug-in's pyproject.toml
     ]
 
 

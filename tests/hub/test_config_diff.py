@@ -33,14 +33,14 @@ from gatewayd.model.secret import Secret
 
 
 class Own(Struct, frozen=True):
-    """Settings of a plugin, with a credential."""
+    """Settings of a plug-in, with a credential."""
 
     token: Secret = Secret("the-first-secret")
     model: str = "m1"
 
 
 class Other(Struct, frozen=True):
-    """Settings of another plugin."""
+    """Settings of another plug-in."""
 
     command: str = "run"
 

@@ -1,4 +1,4 @@
-"""Imported anew by each test: what a plugin raises while it is imported."""
+"""Imported anew by each test: what a plug-in raises while it is imported."""
 
 from tests.third_party.traps import ChannelSettings, spring
 

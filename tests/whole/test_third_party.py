@@ -1,4 +1,4 @@
-"""Third-party code in the daemon as a process: an agent that raises everything there is, and plugins that cannot be used."""
+"""Third-party code in the daemon as a process: an agent that raises everything there is, and plug-ins that cannot be used."""
 
 import signal
 import subprocess

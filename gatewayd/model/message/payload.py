@@ -33,7 +33,7 @@ class Choice(Struct, frozen=True):
 
 
 class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
-    """One message. ``body.text`` is markdown, plain or plain-with-spans, as the plugin's ``text_format`` says.
+    """One message. ``body.text`` is markdown, plain or plain-with-spans, as the plug-in's ``text_format`` says.
 
     ``part`` of ``parts`` (from 1) when a long reply was split; ``reply_to`` is a platform message id.
     ``choices`` are rows of buttons, for channels that have ``buttons``; ``instead`` is what to write where the platform takes

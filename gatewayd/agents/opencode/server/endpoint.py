@@ -20,7 +20,7 @@ class ServerEndpoint(Struct, frozen=True):
 
 @runtime_checkable
 class HasEndpoint(Protocol):
-    """A core whose server speaks the OpenCode protocol. It may be one of another plugin that names our proxy in its manifest."""
+    """A core whose server speaks the OpenCode protocol. It may be one of another plug-in that names our proxy in its manifest."""
 
     def endpoint(self) -> ServerEndpoint: ...
 
