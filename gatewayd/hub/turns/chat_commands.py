@@ -3,7 +3,7 @@ gatewayd/model/message/commands.py."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, assert_never
 
 from msgspec import Struct
 
@@ -31,6 +31,11 @@ NOT_YOURS_TO_STOP: Final = (
 NOT_YOURS_TO_RENEW: Final = (
     "Only the operators of this bot, those listed for this group and the writer of the running turn can begin a new session here."
 )
+NOT_YOURS_TO_USE: Final = (
+    "Only the operators of this bot, those listed for this group and the writer of the running turn can use this command here."
+)
+NOT_AN_APPROVER: Final = "Only those who may answer approval requests can use this command."
+_NEW: Final = next(command for command in COMMANDS if command.when == "in_place")
 _ROLES: Final[dict[Role, str]] = {
     "own_chat": "you are in your own chat",
     "writer": "you wrote the message of the running turn",
@@ -101,9 +106,10 @@ class ChatCommands:
         this returns, before a later row is added; the completion waits for the end of it."""
         match intent:
             case ImmediateCommand(command, role):
-                return self.handlers[command](CommandContext(row, route, role, self._is_approver(row.envelope), lanes))
-            case NewSession(role="member"):
-                return _reply("command_refused", NOT_YOURS_TO_RENEW)
+                context = CommandContext(row, route, role, self._is_approver(row.envelope), lanes)
+                return _refusal(command, context) or self.handlers[command.name](context)
+            case NewSession(role=role):
+                return _refusal(_NEW, CommandContext(row, route, role, self._is_approver(row.envelope), lanes))
             case Skip():
                 return _reply("command", NOTHING_ASKED)
             case _:
@@ -149,6 +155,28 @@ class ChatCommands:
         return "command", " ".join(lines)
 
 
+def _may_use(command: Command, context: CommandContext) -> bool:
+    """Whether the sender may use a command here, by the table. What is one's own is decided by the handler, and who was asked by
+    the question."""
+    match command.may:
+        case "role":
+            return context.role != "member"
+        case "approver":
+            return context.is_approver
+        case "everybody" | "own" | "asked":
+            return True
+        case never:
+            assert_never(never)
+
+
+def _refusal(command: Command, context: CommandContext) -> Completion | None:
+    """The reply to a sender who may not use a command; None: the sender may."""
+    if _may_use(command, context):
+        return None
+    words = {_NEW.name: NOT_YOURS_TO_RENEW}.get(command.name, NOT_YOURS_TO_USE)
+    return _reply("command_refused", NOT_AN_APPROVER if command.may == "approver" else words)
+
+
 def _replying(words: Callable[[CommandContext], str]) -> Callable[[CommandContext], Completion]:
     return lambda context: _reply("command", words(context))
 
@@ -189,8 +217,7 @@ def help_text(context: CommandContext) -> str:
 
 
 def _help_of(command: Command, context: CommandContext) -> str | None:
-    hidden = {"role": context.role == "member", "approver": not context.is_approver}.get(command.may, False)
-    if hidden or (context.envelope.via is not None and not command.connectors):
+    if not _may_use(command, context) or (context.envelope.via is not None and not command.connectors):
         return None
     said = command.help_own if context.role == "member" and command.help_own is not None else command.help
     return f"`{' '.join(filter(None, (command.name, command.argument)))}` {said}"

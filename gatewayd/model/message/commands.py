@@ -15,7 +15,9 @@ When = Literal["at_once", "in_place", "approval", "answer"]
 """at_once, also while a turn runs; in_place: after what came before it in its lane; approval: by
 hub/approvals/responses.py; answer: to the question that is open."""
 May = Literal["everybody", "own", "role", "approver", "asked"]
-"""own: for what is one's own, and with a role for what is others'; role: in a group only with a role (model/message/roles.py)."""
+"""own: for what is one's own, and with a role for what is others'; role: in a group only with a role (model/message/roles.py).
+Enforced before a handler runs (hub/turns/chat_commands.py), for approvers by hub/approvals/responses.py, and for who was asked by
+the question."""
 CommandResult = tuple[DoneReason, str]
 """What a command comes to: the reason that ends its row, and the reply to its sender."""
 

@@ -26,7 +26,7 @@ class Edit(Struct, frozen=True):
 class ImmediateCommand(Struct, frozen=True):
     """A command that is acted on at once, also while a turn runs. ``role`` is the sender's role in the chat."""
 
-    command: str
+    command: Command
     role: Role
 
 
@@ -87,7 +87,7 @@ def _in_words(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Ro
         return Message()
     match command.when:
         case "at_once":
-            return ImmediateCommand(command.name, role_of(envelope))
+            return ImmediateCommand(command, role_of(envelope))
         case "in_place":
             return NewSession(argument, role_of(envelope))
         case "answer":

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from gatewayd.model.config import AccountFrame, GroupRules
-from gatewayd.model.message.commands import is_for_another_bot
+from gatewayd.model.message.commands import COMMANDS, is_for_another_bot
 from gatewayd.model.message.envelope import InboundEnvelope, Origin, Peer, Sender, Writer
 from gatewayd.model.message.intents import ApprovalResponse, Edit, ImmediateCommand, Intent, Message, NewSession, Skip, classify
 from gatewayd.model.message.roles import Role, role_of
@@ -15,6 +15,7 @@ from tests.hub.house import message
 from tests.hub.matrix.rows import WORDS_BESIDE, Form, Place, Row, answers, rows
 
 CODE: Final = "BCDFGH"
+BY_NAME: Final = {command.name: command for command in COMMANDS}
 FRAME: Final = AccountFrame(operators=("operator",), groups={"*": GroupRules(commands=("commander",))})
 FORMS: Final[dict[Form, dict[str, Any]]] = {
     "own": {},
@@ -52,9 +53,9 @@ def meaning(row: Row, answer: str) -> Intent:
     role, word = role_in(row), row.word
     match answer:
         case "help" | "start" | "whoami" | "status":
-            return ImmediateCommand(f"/{answer}", role)
+            return ImmediateCommand(BY_NAME[f"/{answer}"], role)
         case "stopped":
-            return ImmediateCommand("/stop", role)
+            return ImmediateCommand(BY_NAME["/stop"], role)
         case "renewed" | "fresh":
             return NewSession("fresh *start*" if answer == "fresh" else "", role)
         case "allowed" | "denied" | "shown":

@@ -1,7 +1,7 @@
 """The chat commands: what is one, who may use it, and what it says and does."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import pytest
@@ -12,12 +12,22 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.turns.chat_commands import NOT_YOURS_TO_RENEW, NOT_YOURS_TO_STOP, NOTHING_ASKED, NOTHING_RUNS, ChatCommands
+from gatewayd.hub.turns.chat_commands import (
+    NOT_AN_APPROVER,
+    NOT_YOURS_TO_RENEW,
+    NOT_YOURS_TO_STOP,
+    NOT_YOURS_TO_USE,
+    NOTHING_ASKED,
+    NOTHING_RUNS,
+    ChatCommands,
+    Completion,
+)
+from gatewayd.hub.turns.lane import Lane
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.turn import Waiting
 from gatewayd.model.config import AccountFrame, ApprovalsSection, ApproverGroup, GroupRules, SessionsSection
 from gatewayd.model.errors import TryAgain
-from gatewayd.model.message.commands import COMMANDS, Command, is_for_another_bot
+from gatewayd.model.message.commands import COMMANDS, Command, May, is_for_another_bot
 from gatewayd.model.message.envelope import Attachment, Origin, Peer, Sender
 from gatewayd.model.message.intents import (
     ApprovalResponse,
@@ -68,9 +78,10 @@ def heard(said: str, *, role: Role = "own_chat", **changes: Any) -> Intent:
     return classify(message(said, **changes), lambda envelope: role)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_command_is_heard_in_any_case_and_with_its_argument_letter_by_letter(name: str) -> None:
-    expected = WHAT.get(name, NewSession("", "own_chat") if name == "/new" else ImmediateCommand(name, "own_chat"))
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_every_command_is_heard_in_any_case_and_with_its_argument_letter_by_letter(command: Command) -> None:
+    name = command.name
+    expected = WHAT.get(name, NewSession("", "own_chat") if name == "/new" else ImmediateCommand(command, "own_chat"))
     for said in (name, name.upper(), f" {name}\n"):
         assert heard(said) == expected
     assert heard("/new  a *b*\n c ") == NewSession("a *b*\n c ", "own_chat")
@@ -104,11 +115,56 @@ def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
         assert (kind, intent) == ("group", Message())
 
 
-def test_each_command_has_one_place_where_it_is_acted_on() -> None:
+def chat_commands(approvals: ApprovalsSection | None = None) -> ChatCommands:
     async def end(rows: object, reason: str) -> None: ...
 
-    handlers = ChatCommands(SessionMap(None, kind_of={}.get, now=now), Configured(configuration(), {}), end, now=now).handlers  # type: ignore[arg-type]
-    assert set(handlers) == {command.name for command in COMMANDS if command.when == "at_once"}
+    configured = Configured(configuration(approvals=approvals), {})
+    return ChatCommands(SessionMap(None, kind_of={}.get, now=now), configured, end, now=now)  # type: ignore[arg-type]
+
+
+def test_each_command_has_one_place_where_it_is_acted_on() -> None:
+    assert set(chat_commands().handlers) == {command.name for command in COMMANDS if command.when == "at_once"}
+
+
+def test_a_question_and_a_request_say_themselves_who_may_answer_them() -> None:
+    assert all((command.may == "asked") is (command.when == "answer") for command in COMMANDS)
+    assert all(command.may == "approver" for command in COMMANDS if command.when == "approval")
+
+
+AT_ONCE = [command for command in COMMANDS if command.when == "at_once"]
+
+
+@given(
+    st.sampled_from(AT_ONCE),
+    st.sampled_from(["everybody", "own", "role", "approver"]),
+    st.sampled_from(get_args(Role)),
+    st.sampled_from([ALICE, BOB]),
+    st.sampled_from([{}, {"via": "connector:x"}]),
+)
+def test_who_may_not_use_a_command_is_refused_and_nothing_happens(
+    command: Command, may: May, role: Role, sender: Sender, changes: dict[str, Any]
+) -> None:
+    """Whatever the table says of who may. The waiting message is the sender's own: each ``/stop`` that is acted on drops it."""
+
+    async def answered() -> tuple[Completion | None, int]:
+        lane = Lane(ROUTE.session_key)
+        lane.add(Waiting(1, waiting, ROUTE, Message()))
+        intent = ImmediateCommand(replace(command, may=may), role)
+        return commands.answer(row, ROUTE, intent, [lane]), len(lane.waiting)
+
+    commands = chat_commands(ApprovalsSection(groups={"ops": ApproverGroup(("chat:2",))}))
+    row = InboundRow(2, message(command.name, peer=GROUP, sender=sender, **changes), "received", 0)
+    waiting = InboundRow(1, message(peer=GROUP, sender=sender, **changes), "received", 0)
+
+    answer, left = anyio.run(answered, backend="trio")
+
+    is_approver = sender == BOB and not changes
+    refusal = {("role", role == "member"): NOT_YOURS_TO_USE, ("approver", not is_approver): NOT_AN_APPROVER}.get((may, True))
+    assert answer is not None
+    if refusal is None:
+        assert left == (0 if command.name == "/stop" else 1)
+    else:
+        assert (left, *anyio.run(answer, backend="trio")) == (1, "command_refused", refusal)
 
 
 async def say(house: House, text: str, sender: Sender, **changes: object) -> InboundRow:
