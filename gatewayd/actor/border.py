@@ -38,7 +38,7 @@ from gatewayd.model.errors import (
 _REASON_LENGTH: Final = 200
 _LEAVES_MAX: Final = 20
 _TRACE_MAX: Final = 20_000
-_LONGEST_WISH_SECONDS: Final = 31_536_000.0
+_RETRY_AFTER_MAX_SECONDS: Final = 31_536_000.0
 _CURES: Final[tuple[type[GatewayError], ...]] = (
     TryAgain,
     PluginError,
@@ -165,8 +165,8 @@ def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
     """A new error with the same cure, with fields of the right types."""
     reason = _plain(leaf.reason)  # type: ignore[attr-defined]
     if kind is TryAgain:
-        wish, scope = leaf.after_seconds, leaf.scope  # type: ignore[attr-defined]
-        return TryAgain(reason, after_seconds=_seconds(wish), scope=scope if scope in get_args(Scope) else "account")
+        after, scope = leaf.after_seconds, leaf.scope  # type: ignore[attr-defined]
+        return TryAgain(reason, after_seconds=_seconds(after), scope=scope if scope in get_args(Scope) else "account")
     if kind is StoreRefused:
         return StoreRefused(reason, may_pass=leaf.may_pass is True)  # type: ignore[attr-defined]
     if kind is AgentFailed:
@@ -177,10 +177,10 @@ def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
     return kind(reason)
 
 
-def _seconds(wish: object) -> float | None:
-    if type(wish) not in (int, float) or not 0 <= wish <= _LONGEST_WISH_SECONDS:  # type: ignore[operator]
+def _seconds(value: object) -> float | None:
+    if type(value) not in (int, float) or not 0 <= value <= _RETRY_AFTER_MAX_SECONDS:  # type: ignore[operator]
         return None
-    return float(wish)  # type: ignore[arg-type]
+    return float(value)  # type: ignore[arg-type]
 
 
 def _plain(text: object) -> str:

@@ -75,7 +75,7 @@ class SharedClient(httpx2.AsyncClient):
 
 
 def create_client() -> SharedClient:
-    """The client that all drivers share; the caller closes it (``async with``).
+    """The client that all channels and agent cores share; the caller closes it (``async with``).
 
     There is one SSL context for all (it takes megabytes), from the system's store or $SSL_CERT_FILE. No other variable is read: a
     proxy variable of some shell must not redirect tokens, nor break calls to loopback. No redirects are followed, because a token

@@ -1,4 +1,4 @@
-"""Decodes JSON from other programs into typed structs, for all drivers. Pure.
+"""Decodes JSON from other programs into typed structs, for channels and agent cores. Pure.
 
 msgspec decodes first, which is all for proper JSON (RFC 8259). JSON that it refuses is repaired and decoded again: a faulty place
 that nobody needs must not cost an answer or a batch of messages. The only error is ``Malformed``.

@@ -201,7 +201,7 @@ async def _start(command: Sequence[str], cwd: Path, env: Mapping[str, str], *, s
             list(command), cwd=cwd, env=env, stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True
         )
     except OSError as error:
-        raise _refusal(error, command[0], cwd, env.get("PATH", "")) from error
+        raise _start_error(error, command[0], cwd, env.get("PATH", "")) from error
     except ValueError as error:
         raise NeedsOperator(f"command {command[0]!r} cannot be run: {error}") from error
     _offer_to_the_oom_killer(process.pid)
@@ -215,7 +215,7 @@ def _offer_to_the_oom_killer(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text(f"{OOM_SCORE_ADJUSTMENT}\n")
 
 
-def _refusal(error: OSError, name: str, cwd: Path, path: str) -> GatewayError:
+def _start_error(error: OSError, name: str, cwd: Path, path: str) -> GatewayError:
     if not cwd.is_dir():
         return NeedsOperator(f"the directory {cwd} does not exist: make it, or name another one", look_again=True)
     if error.errno == errno.ENOENT:

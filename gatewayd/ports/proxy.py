@@ -56,7 +56,7 @@ class Forward(Struct, frozen=True):
     timeouts: Timeouts
 
 
-class Reply(Struct, frozen=True):
+class ProxyReply(Struct, frozen=True):
     """A response of the proxy itself. ``body`` is JSON."""
 
     body: bytes
@@ -120,7 +120,7 @@ class Operation(Protocol):
     def admin(self) -> bool:
         """Whether it needs the scope ``admin``."""
 
-    async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | Reply:
+    async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | ProxyReply:
         """Forward the request, or reply to it. :raises ProxyError: neither is possible."""
 
 

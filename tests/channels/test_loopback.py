@@ -14,10 +14,10 @@ from gatewayd.channels.loopback.channel import open_loopback
 from gatewayd.channels.loopback.platform import (
     LoopbackPlatform,
     crashing_in_a_task,
-    ending_quietly,
     failing,
     hanging,
     platform_of,
+    returning_from_listen,
     taking,
 )
 from gatewayd.channels.loopback.settings import LoopbackSettings
@@ -158,7 +158,7 @@ async def test_listen_fails_in_every_way(autojump_clock: trio.testing.MockClock)
     platform = platform_of()
     async with services() as hub, open_loopback(ACCOUNT, hub) as channel:
         journal = Journal(hub)
-        platform.on_listen.next(ending_quietly, hanging, crashing_in_a_task(KeyError("chat")))
+        platform.on_listen.next(returning_from_listen, hanging, crashing_in_a_task(KeyError("chat")))
         await channel.listen(journal)
         with trio.move_on_after(86_400) as scope:
             await channel.listen(journal)

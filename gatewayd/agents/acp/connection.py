@@ -47,7 +47,7 @@ class ConnectionLost(Exception):
     """The connection is over, and with it every request. The text is the reason, as the end of a sentence: "the agent …"."""
 
 
-class Reply:
+class AgentReply:
     """The future answer to a request of ours. ``sent``: the agent has the whole request, or may have it."""
 
     def __init__(self, method: str, on_done: Callable[[], None]) -> None:
@@ -87,9 +87,9 @@ class Connection:
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self._pending: dict[int, Reply] = {}
+        self._pending: dict[int, AgentReply] = {}
         self._last_id = 0
-        self._send, self._unwritten = anyio.create_memory_object_stream[tuple[bytes, Reply | None]](_UNWRITTEN_MAX)
+        self._send, self._unwritten = anyio.create_memory_object_stream[tuple[bytes, AgentReply | None]](_UNWRITTEN_MAX)
         self._unwritten_bytes = 0
         self._lost: str | None = None
         self._lost_event = anyio.Event()
@@ -146,9 +146,9 @@ class Connection:
             await anyio.lowlevel.checkpoint()
         return self._lost is not None or (self._is_receiving and self._received == received)
 
-    def ask(self, method: str, params: object, *, on_done: Callable[[], None] = lambda: None) -> Reply:
+    def ask(self, method: str, params: object, *, on_done: Callable[[], None] = lambda: None) -> AgentReply:
         """Send a request. ``on_done`` is called once, synchronously, after everything that the agent sent before its answer."""
-        reply = Reply(method, on_done)
+        reply = AgentReply(method, on_done)
         if self._lost is not None:
             reply.settle(ConnectionLost(self._lost))
             return reply
@@ -169,7 +169,7 @@ class Connection:
         """Answer a request of the agent with an error."""
         self._post(write(id=request_id, error={"code": code, "message": message}))
 
-    def _post(self, line: bytes, reply: Reply | None = None) -> None:
+    def _post(self, line: bytes, reply: AgentReply | None = None) -> None:
         if self._lost is not None:
             return
         self._unwritten_bytes += len(line)

@@ -26,7 +26,7 @@ from gatewayd.ports import agent as port
 _SESSIONS_MAX: Final = 10_000
 
 
-class Session:
+class AcpSession:
     """A session of gatewayd. ``agent_session`` is the agent's, once this process has it. ``ended_at``: the end of its last
     turn."""
 
@@ -70,9 +70,9 @@ class AcpCore:
         self._journal = Journal(services.state, services.log)
         self._grace = GracePeriod()
         # The agent's sessions in which a prompt did not end, with the session of ours each was.
-        self._abandoned: dict[str, Session] = {}
+        self._abandoned: dict[str, AcpSession] = {}
         self._is_hermes = hermes.is_hermes(setup.agent.agent_info)
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, AcpSession] = OrderedDict()
 
     async def new_session(self, session_key: str) -> str:
         """The agent's id with a random suffix: an agent that numbers its sessions begins again in each process, and two people
@@ -80,7 +80,7 @@ class AcpCore:
         agent_session = await self._setup.create()
         if self._is_open(agent_session):
             raise AgentFailed("the agent gave a new session the id of one that is open")
-        session = Session(f"{agent_session}#{token_hex(4)}", agent_session)
+        session = AcpSession(f"{agent_session}#{token_hex(4)}", agent_session)
         self._remember(session)
         return session.id
 
@@ -95,7 +95,7 @@ class AcpCore:
 
     async def run(self, turn: port.Turn) -> port.Final:
         session_id = turn.request.session_id
-        session = self._sessions.get(session_id) or Session(session_id)
+        session = self._sessions.get(session_id) or AcpSession(session_id)
         self._remember(session)
         # A cancelled turn may still be stopping, and the agent must never have two prompts in one session.
         async with session.lock:
@@ -114,7 +114,7 @@ class AcpCore:
             output=self._process.output,
         )
 
-    async def _open_session(self, session: Session, before: SessionState, turn: port.Turn) -> str:
+    async def _open_session(self, session: AcpSession, before: SessionState, turn: port.Turn) -> str:
         """Load the session into this process, or create a new one in its place."""
         wanted = before.agent_session or session.first_agent_session
         is_taken = self._is_open(wanted) or wanted in self._abandoned
@@ -125,7 +125,7 @@ class AcpCore:
             await turn.emit(port.Notice(FORGOTTEN))
         return session.agent_session
 
-    async def _prompt(self, session: Session, agent_session: str, before: SessionState, turn: port.Turn) -> port.Final:
+    async def _prompt(self, session: AcpSession, agent_session: str, before: SessionState, turn: port.Turn) -> port.Final:
         turn_id = turn.request.turn_id
         moved = agent_session if agent_session != session.first_agent_session else None
         await self._late.flush(agent_session)
@@ -160,7 +160,7 @@ class AcpCore:
         await self._journal.end(session.id, turn_id, final, moved)
         return final
 
-    async def _failure(self, session: Session, before: SessionState, prompt: Prompt, error: Exception) -> GatewayError:
+    async def _failure(self, session: AcpSession, before: SessionState, prompt: Prompt, error: Exception) -> GatewayError:
         """The error for a prompt that did not end properly. ``TryAgain``: the prompt may be run again."""
         match error:
             case RequestFailed():
@@ -178,7 +178,7 @@ class AcpCore:
             case _:
                 return AgentFailed(str(error))
 
-    def _abandon(self, session: Session, agent_session: str) -> None:
+    def _abandon(self, session: AcpSession, agent_session: str) -> None:
         """The prompt has not ended, and the agent does not stop it. Only this session is abandoned, for the sake of the others.
         If it is the second one, or there are no others, the process is ended."""
         why = "did not end a turn, and did not stop it either"
@@ -201,7 +201,7 @@ class AcpCore:
             why = "no session of ours" if session is None else 'late_text = "log"'
             self._log.warning("acp_late_text_not_shown", session=agent_session, reason=why, text=excerpt_of(text))
 
-    async def _not_run(self, session: Session, before: SessionState, why: str) -> TryAgain:
+    async def _not_run(self, session: AcpSession, before: SessionState, why: str) -> TryAgain:
         """The prompt was surely not run, and only a new process can run it."""
         await self._journal.never_begun(session.id, before)
         self._connection.lose(why)
@@ -210,10 +210,10 @@ class AcpCore:
     def _is_open(self, agent_session: str) -> bool:
         return self._session_of(agent_session) is not None
 
-    def _session_of(self, agent_session: str) -> Session | None:
+    def _session_of(self, agent_session: str) -> AcpSession | None:
         return next((each for each in self._sessions.values() if each.agent_session == agent_session), None)
 
-    def _remember(self, session: Session) -> None:
+    def _remember(self, session: AcpSession) -> None:
         self._sessions[session.id] = session
         self._sessions.move_to_end(session.id)
         oldest = next(iter(self._sessions.values()))

@@ -41,11 +41,14 @@ _STREAM_LINES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_LINE_NAME = max(map(len, _STREAM_LINES))
 
 
-class Answer:
+class ModelAnswer:
     """Call ``feed`` with the body, ``close`` at its end, and ``text``; or ``text`` alone, if the answer counts as ended before.
 
-    ``begun``: there is text or reasoning. ``steps`` counts the events, ``said`` those with text or reasoning. ``ended``: [DONE]
-    has come, or the whole of an answer that is not streamed: everything after it is ignored.
+    ``begun``: there is text or reasoning. ``steps`` counts the events, ``said`` those with text or reasoning.
+
+    How far it is, from the weakest sign to the strongest: ``has_finish_reason``: text may still follow. ``whole_if_cut``: the
+    answer counts as whole if the connection breaks now. ``ended``: [DONE] has come, or the whole of an answer that is not
+    streamed: everything after it is ignored.
 
     ``feed`` and ``close`` raise AgentFailed: it is an error, no answer at all, or too long; and the errors of
     ``error_in_answer``.
@@ -68,7 +71,7 @@ class Answer:
         self._meaningless = False
 
     @property
-    def finished(self) -> bool:
+    def has_finish_reason(self) -> bool:
         """A finish_reason has come, and some text: the answer is whole if nothing else comes."""
         return self._finish is not None and self._size > 0
 
@@ -78,9 +81,9 @@ class Answer:
         return self._events is not None and self._events.pending
 
     @property
-    def complete(self) -> bool:
-        """The answer is whole even if its connection broke: a finish_reason has come, and is not one that stands in every
-        chunk."""
+    def whole_if_cut(self) -> bool:
+        """The answer is whole if its connection breaks now: it has ended, or a finish_reason has come, and not one that stands
+        in every chunk."""
         return self.ended or (self._finish is not None and not self._meaningless)
 
     @property

@@ -14,7 +14,7 @@ import anyio
 import httpx2
 from msgspec import Struct
 
-from gatewayd.agents.chat_completions.answer import Answer
+from gatewayd.agents.chat_completions.answer import ModelAnswer
 from gatewayd.agents.chat_completions.errors import error_of_status
 from gatewayd.agents.chat_completions.wire import WHAT
 from gatewayd.kit.body import Body, CannotUnpack
@@ -57,7 +57,7 @@ class AnswerReader:
         self._request = request
         self._show = show
         self._say_late = say_late
-        self._answer = Answer(repeatable=request.repeatable)
+        self._answer = ModelAnswer(repeatable=request.repeatable)
         self._scope = anyio.CancelScope()
         self._over = anyio.Event()
         self._silence = anyio.CancelScope()
@@ -136,12 +136,12 @@ class AnswerReader:
                 headers=request.headers,
             ) as response:
                 await self._check(response)
-                self._answer = Answer(response.headers.get("content-type", ""), repeatable=request.repeatable)
+                self._answer = ModelAnswer(response.headers.get("content-type", ""), repeatable=request.repeatable)
                 try:
                     await self._read_body(response, patience)
                 except CannotUnpack as error:
                     raise AgentFailed(f"{WHAT}: {error}") from None
-        if patience.cancelled_caught and not self._believed and not self._answer.complete:
+        if patience.cancelled_caught and not self._believed and not self._answer.whole_if_cut:
             reason = f"{WHAT} fell silent"
             raise TryAgain(reason) if request.repeatable else OutcomeUnknown(reason)
 
@@ -157,15 +157,15 @@ class AnswerReader:
         answer = self._answer
         async with aclosing(Body(response)) as body:
             async for data in body:
-                steps, said, finished = answer.steps, answer.said, answer.finished
+                steps, said, had_finish_reason = answer.steps, answer.said, answer.has_finish_reason
                 if piece := answer.feed(data):
                     await self._take(piece)
                 if answer.ended:
                     self._over.set()
                     patience.deadline = min(patience.deadline, anyio.current_time() + _AFTER_DONE_SECONDS)
-                elif answer.said > said or (answer.begun and not finished and answer.steps > steps):
+                elif answer.said > said or (answer.begun and not had_finish_reason and answer.steps > steps):
                     self._heard(patience)
-                elif answer.finished and answer.pending:
+                elif answer.has_finish_reason and answer.pending:
                     self._silence.deadline = anyio.current_time() + SILENCE_SECONDS
         if not self._over.is_set() and (piece := answer.close()):
             await self._take(piece)
@@ -179,14 +179,14 @@ class AnswerReader:
     def _heard(self, patience: anyio.CancelScope) -> None:
         """New text came, or before a finish_reason any event: the time limits begin again."""
         now, patient = anyio.current_time(), self._request.between_tokens_seconds
-        if self._answer.finished:
+        if self._answer.has_finish_reason:
             patient = min(patient, _LATE_SECONDS)
             self._silence.deadline = now + (_LATE_SILENCE_SECONDS if self._believed else SILENCE_SECONDS)
         patience.deadline = now + patient
 
     def _raise(self, error: Exception) -> None:
         broke = isinstance(error, TryAgain | OutcomeUnknown)
-        if broke and self._answer.complete:
+        if broke and self._answer.whole_if_cut:
             return
         if broke and self._answer.begun:
             raise AgentFailed(f"{error}, in the middle of the answer")

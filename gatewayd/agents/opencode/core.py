@@ -9,7 +9,7 @@ import anyio
 from gatewayd.agents.opencode.memory import LastTurn, Memory
 from gatewayd.agents.opencode.run import Run, end_run
 from gatewayd.agents.opencode.server.client import Client, NoSuchSession
-from gatewayd.agents.opencode.server.dialect import Dialect, Session
+from gatewayd.agents.opencode.server.dialect import Dialect, ServerSession
 from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.agents.opencode.server.progress import Aborted, Answered, Outcome, Unfinished
 from gatewayd.agents.opencode.server.sidecar import Sidecar
@@ -141,14 +141,14 @@ class OpencodeCore:
         async with lock:
             yield
 
-    async def _session(self, turn: Turn) -> Session:
+    async def _session(self, turn: Turn) -> ServerSession:
         try:
             return await self._dialect.session(turn.request.session_id)
         except NoSuchSession:
             await turn.emit(Notice(_FORGOTTEN))
             raise
 
-    async def _drive(self, turn: Turn, session: Session, mark: str, *, begin: bool) -> Final:
+    async def _drive(self, turn: Turn, session: ServerSession, mark: str, *, begin: bool) -> Final:
         sidecar = self._sidecar
         run = Run(
             turn,
@@ -182,7 +182,7 @@ class OpencodeCore:
                 if run.may_run and not gone and (is_over or not turn.goes_on):
                     await run.abort()
 
-    async def _state(self, session: Session, mark: str) -> tuple[CoreTurnState, Outcome | None]:
+    async def _state(self, session: ServerSession, mark: str) -> tuple[CoreTurnState, Outcome | None]:
         """The state of the run that began after the mark, and its stored outcome."""
         waited = 0.0
         while True:
@@ -204,12 +204,12 @@ class OpencodeCore:
                 return "lost", outcome
         return "ended", outcome
 
-    async def _goes_on(self, session: Session, mark: str) -> bool:
+    async def _goes_on(self, session: ServerSession, mark: str) -> bool:
         """Whether this turn runs already, or has its answer. A turn that failed is run again on purpose."""
         state, outcome = await self._state(session, mark)
         return state == "running" or isinstance(outcome, Answered)
 
-    async def _wait_idle(self, session: Session) -> None:
+    async def _wait_idle(self, session: ServerSession) -> None:
         """Both servers take a prompt while another runs, and mix them up.
 
         :raises TryAgain: it runs for too long; nothing was begun.

@@ -8,7 +8,7 @@ import anyio.abc
 from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.agents.opencode.server.dialect import Dialect, PendingRequest, PermissionRequest, QuestionsRequest, Session
+from gatewayd.agents.opencode.server.dialect import Dialect, PendingRequest, PermissionRequest, QuestionsRequest, ServerSession
 from gatewayd.model.errors import AgentFailed, TryAgain
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.ports.agent import Turn
@@ -39,7 +39,7 @@ class PendingRequests:
     """Each request has a task of its own in ``tasks``, so several are shown at once."""
 
     def __init__(
-        self, turn: Turn, session: Session, dialect: Dialect, tasks: anyio.abc.TaskGroup, log: FilteringBoundLogger
+        self, turn: Turn, session: ServerSession, dialect: Dialect, tasks: anyio.abc.TaskGroup, log: FilteringBoundLogger
     ) -> None:
         self._turn = turn
         self._session = session

@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from gatewayd.actor.border import leaves
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.pending_requests import PendingRequests
-from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, Session, State
+from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, ServerSession, State
 from gatewayd.agents.opencode.server.progress import Aborted, Answered, Failed, History, Outcome, StreamEvent, Unfinished
 from gatewayd.agents.opencode.server.watch import Watch
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, one_line
@@ -36,7 +36,7 @@ class Run:
     def __init__(
         self,
         turn: Turn,
-        session: Session,
+        session: ServerSession,
         mark: str,
         dialect: Dialect,
         watch: Watch,
@@ -251,7 +251,7 @@ class Run:
         return Failed(one_line(f"the run ended without a result: {why or 'the server does not say why'}{output}"))
 
 
-async def end_run(dialect: Dialect, session: Session, mark: str) -> None:
+async def end_run(dialect: Dialect, session: ServerSession, mark: str) -> None:
     """Abort the session's run that began after ``mark``, and wait until it is over. :raises GatewayError: as the client does."""
     await dialect.abort(session, ())
     while True:

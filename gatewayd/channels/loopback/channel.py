@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from gatewayd.channels.loopback.platform import EndQuietly, LoopbackPlatform, platform_of
+from gatewayd.channels.loopback.platform import ListenReturns, LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
 from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
@@ -25,7 +25,7 @@ class LoopbackChannel:
             self._services.connection.connected(self._settings.identity)
             await self._platform.on_connected.play()
             await self._platform.deliver_waiting(deliver)
-        except EndQuietly:
+        except ListenReturns:
             return
 
     async def send(self, payload: OutboundPayload) -> Receipt:

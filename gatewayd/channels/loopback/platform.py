@@ -22,8 +22,8 @@ _MOST_WAITING = 10_000
 _MOST_KEPT = 10_000
 
 
-class EndQuietly(Exception):
-    """An act of a script: ``listen`` returns without an error, which is a bug of a driver."""
+class ListenReturns(Exception):
+    """An act of a script: makes ``listen`` return without an error, which is a bug of a driver."""
 
 
 class Script:
@@ -101,9 +101,9 @@ async def hanging() -> None:
     await trio.sleep_forever()
 
 
-async def ending_quietly() -> None:
+async def returning_from_listen() -> None:
     """Make ``listen`` return."""
-    raise EndQuietly
+    raise ListenReturns
 
 
 class Shown(Struct, frozen=True):

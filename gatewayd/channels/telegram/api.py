@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from gatewayd.channels.telegram.errors import ApiError, Purpose, gateway_error
 from gatewayd.channels.telegram.settings import TelegramSettings
-from gatewayd.channels.telegram.wire import Answer, ResponseParameters
+from gatewayd.channels.telegram.wire import ApiResponse, ResponseParameters
 from gatewayd.kit.http import AnswerTooLarge, HttpReply, exchange
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.repeat import repeat
@@ -114,7 +114,7 @@ class BotApi:
             raise self._error("file download", reply, _answer_of(reply))
         return reply.body
 
-    def _error(self, method: str, reply: HttpReply, answer: Answer | None) -> ApiError:
+    def _error(self, method: str, reply: HttpReply, answer: ApiResponse | None) -> ApiError:
         if answer is None or answer.ok:
             return ApiError(method, reply.status, retry_after_seconds=reply.retry_after_seconds, by_telegram=False)
         parameters = answer.parameters or ResponseParameters()
@@ -129,8 +129,8 @@ class BotApi:
         )
 
 
-def _answer_of(reply: HttpReply) -> Answer | None:
+def _answer_of(reply: HttpReply) -> ApiResponse | None:
     try:
-        return decode(reply.body, Answer)
+        return decode(reply.body, ApiResponse)
     except Malformed:
         return None

@@ -172,7 +172,7 @@ class ResponseParameters(Struct, frozen=True):
     retry_after: float | None = None
 
 
-class Answer(Struct, frozen=True):
+class ApiResponse(Struct, frozen=True):
     """The envelope of every answer (#making-requests)."""
 
     ok: bool

@@ -48,7 +48,7 @@ _PAGES: Final[Mapping[ConsolePage, _Page]] = {
 }
 
 
-class Session(Struct, frozen=True):
+class ConsoleSession(Struct, frozen=True):
     """The login of a page: its token, the name and scopes of it, and its end (Unix seconds)."""
 
     token: str
@@ -106,7 +106,7 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
         # It counts as old as its code, so that it ends with the token that made the link.
         await store.put_token(replace(row, created_at=used.created_at))
         await gateway.audit.record(f"{used.role}:{used.name}", "console.login", used.name, address=auth.client_address())
-        return json_response(Session(token, used.name, used.scopes, now + SESSION_SECONDS))
+        return json_response(ConsoleSession(token, used.name, used.scopes, now + SESSION_SECONDS))
 
     @routes.post("/v1/console/logout")
     async def log_out() -> Response:

@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.ports.agent import AgentCore
-from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyError, ProxyRequest, Reply
+from gatewayd.ports.proxy import AGENT_PARAMETER, AgentProxy, Forward, Operation, ProxyError, ProxyReply, ProxyRequest
 from gatewayd.web.access.auth import Auth, Identity
 from gatewayd.web.http.bodies import read_json_bytes, require_ready
 from gatewayd.web.http.errors import HttpError
@@ -57,12 +57,12 @@ class _Mounted:
         if operation.admin:
             identity.require("admin")
         outcome = await self._decide(operation, identity, user)
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, ProxyReply):
             return Response(outcome.body, status=outcome.status, content_type="application/json")
         authorization = self._auth.stream_authorization("approvals", "write")
         return await self._forwarder.forward(self._proxy, request.method, outcome, authorization=authorization)
 
-    async def _decide(self, operation: Operation, identity: Identity, user: str | None) -> Forward | Reply:
+    async def _decide(self, operation: Operation, identity: Identity, user: str | None) -> Forward | ProxyReply:
         agent = self._choose(user)
         core = self._core_of(agent)
         headers = {name: request.headers[name] for name in self._proxy.request_headers if name in request.headers}

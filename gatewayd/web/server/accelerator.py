@@ -22,7 +22,7 @@ from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, headers_of, pars
 _TARGET: Final = re.compile(re.escape(PREFIX).encode() + rb"[^/?]+/[^/?]+(?:\?.*)?\Z")
 
 
-class Answer(Struct, frozen=True):
+class WebhookResponse(Struct, frozen=True):
     """A response. ``receipt`` is for the work after it. ``is_last``: it comes before the whole body, so the connection ends."""
 
     status: int
@@ -53,7 +53,7 @@ class Accelerator:
             and is_one_spelling(head.target.partition(b"?")[0])
         )
 
-    async def answer(self, head: RequestHead, body: bytes | None, read_body: Callable[[], Awaitable[bytes]]) -> Answer:
+    async def answer(self, head: RequestHead, body: bytes | None, read_body: Callable[[], Awaitable[bytes]]) -> WebhookResponse:
         """Answer as the route does. ``body`` is None until it has arrived as a whole; then ``read_body`` reads it.
 
         :raises HttpError: from ``read_body``: the connection is over.
@@ -79,10 +79,10 @@ class Accelerator:
         except HttpError as error:
             return _error_answer(error)
         reply = receipt.reply
-        return Answer(reply.status, reply.body, reply.content_type, receipt=receipt)
+        return WebhookResponse(reply.status, reply.body, reply.content_type, receipt=receipt)
 
 
-def render(answer: Answer, request_id: str, *, keeps_alive: bool, ends: bool) -> bytes:
+def render(answer: WebhookResponse, request_id: str, *, keeps_alive: bool, ends: bool) -> bytes:
     """The bytes. ``keeps_alive``: the client expects to send another request; ``ends``: the server closes all the same."""
     connection = ("connection: close\r\n" if ends else "") if keeps_alive else "Connection: close\r\n"
     return render_response(
@@ -90,5 +90,5 @@ def render(answer: Answer, request_id: str, *, keeps_alive: bool, ends: bool) ->
     )
 
 
-def _error_answer(error: HttpError, *, is_last: bool = False) -> Answer:
-    return Answer(error.status, error.body, headers=error.headers, is_last=is_last)
+def _error_answer(error: HttpError, *, is_last: bool = False) -> WebhookResponse:
+    return WebhookResponse(error.status, error.body, headers=error.headers, is_last=is_last)

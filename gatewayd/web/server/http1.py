@@ -30,7 +30,7 @@ from gatewayd.web.server.stream import ClientStream
 
 KEEP_ALIVE_SECONDS: Final = 30.0
 """How long a connection may be idle between requests."""
-GOODBYE_SECONDS: Final = 5.0
+AFTER_DISCONNECT_SECONDS: Final = 5.0
 """How long a handler may run after its client has gone."""
 
 log = structlog.get_logger("gatewayd.web")
@@ -154,7 +154,7 @@ class Http1Connection:
                     self._on_event,
                 )
                 await self._read()
-                scope.deadline = trio.current_time() + GOODBYE_SECONDS
+                scope.deadline = trio.current_time() + AFTER_DISCONNECT_SECONDS
 
     def stop(self) -> None:
         """End now, or after the running request (hypercorn does that)."""
@@ -179,7 +179,7 @@ class Http1Connection:
                 await self._protocol.handle(RawData(b""))
                 self._heard_all = True
                 self._client_waits.end_all()
-                if self._owes_an_answer:
+                if self._has_unanswered_request:
                     await trio.sleep_forever()
         except HttpError as error:
             self._ended = True
@@ -191,7 +191,7 @@ class Http1Connection:
         await self._protocol.handle(Closed())
 
     @property
-    def _owes_an_answer(self) -> bool:
+    def _has_unanswered_request(self) -> bool:
         """Whether a whole request has come. It is carried out and answered even when the client has closed its side, unless the
         response is a stream."""
         answering = self._protocol.connection.our_state in (h11.SEND_RESPONSE, h11.SEND_BODY)
@@ -208,7 +208,7 @@ class Http1Connection:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._write(event.data)
-            if self._heard_all and not self._owes_an_answer:
+            if self._heard_all and not self._has_unanswered_request:
                 self._end()
         elif isinstance(event, Closed):
             self._end()

@@ -35,7 +35,7 @@ _ACCEPT_PAUSE_SECONDS: Final = 0.1
 _LOG_PAUSE_SECONDS: Final = 60.0
 # No descriptors or memory left: the same errors as in trio.serve_listeners.
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-_TURNED_AWAY: Final = "see gateway.max_connections_per_address; a reverse proxy is named in gateway.trusted_proxies"
+_REJECTED_NOTE: Final = "see gateway.max_connections_per_address; a reverse proxy is named in gateway.trusted_proxies"
 
 log = structlog.get_logger("gatewayd.web")
 
@@ -175,9 +175,9 @@ class GatewayServer:
         try:
             release = admit(client)
         except HttpError as error:
-            self._warn("connection_turned_away", client=client.client, reason=str(error), note=_TURNED_AWAY)
+            self._warn("connection_rejected", client=client.client, reason=str(error), note=_REJECTED_NOTE)
             self._site.answered(error.status)
-            client.turn_away(render_error(error, new_request_id()))
+            client.reject(render_error(error, new_request_id()))
             return None
 
         def leave_slot() -> None:

@@ -86,7 +86,7 @@ class ClientStream:
                 pass
         self.close()
 
-    def turn_away(self, answer: bytes) -> None:
+    def reject(self, answer: bytes) -> None:
         """Respond and close at once, without waiting. The input is read first, because of the reset (see :meth:`finish`)."""
         descriptor = self._stream.socket.fileno()
         with suppress(OSError):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.agents.chat_completions.answer import CUT_OFF, Answer
+from gatewayd.agents.chat_completions.answer import CUT_OFF, ModelAnswer
 from gatewayd.model.errors import AgentFailed, NeedsOperator, TryAgain
 
 
@@ -16,8 +16,8 @@ def chunk(content: object = None, finish: object = None, **delta: Any) -> str:
     return msgspec.json.encode({"id": "1", "choices": [{"index": 0, "delta": said, "finish_reason": finish}]}).decode()
 
 
-def answer(*events: str, close: bool = True) -> Answer:
-    read = Answer()
+def answer(*events: str, close: bool = True) -> ModelAnswer:
+    read = ModelAnswer()
     for event in events:
         read.feed("".join(f"data: {line}\n" for line in event.split("\n")).encode() + b"\n")
     if close:
@@ -26,7 +26,7 @@ def answer(*events: str, close: bool = True) -> Answer:
 
 
 def streamed(body: bytes, content_type: str = "text/event-stream") -> str:
-    read = Answer(content_type)
+    read = ModelAnswer(content_type)
     pieces = read.feed(body) + read.close()
     text = read.text()
     assert text.startswith(pieces)
@@ -67,7 +67,7 @@ def streamed(body: bytes, content_type: str = "text/event-stream") -> str:
 )
 def test_a_whole_answer(events: list[str], text: str) -> None:
     read = answer(*events)
-    assert read.complete
+    assert read.whole_if_cut
     assert read.text() == text
 
 
@@ -220,10 +220,10 @@ def test_an_empty_answer_is_a_failure_of_its_own_kind(events: list[str], why: st
 
 
 def test_an_end_in_each_chunk_is_none_when_the_connection_breaks() -> None:
-    assert answer(chunk("whole", "stop"), close=False).complete
-    assert not answer(chunk("one ", "stop"), chunk("two", "stop"), close=False).complete
-    assert not answer(chunk("half"), close=False).complete
-    assert answer(chunk("one ", "stop"), chunk("two", "stop"), "[DONE]", close=False).complete
+    assert answer(chunk("whole", "stop"), close=False).whole_if_cut
+    assert not answer(chunk("one ", "stop"), chunk("two", "stop"), close=False).whole_if_cut
+    assert not answer(chunk("half"), close=False).whole_if_cut
+    assert answer(chunk("one ", "stop"), chunk("two", "stop"), "[DONE]", close=False).whole_if_cut
 
 
 @given(st.lists(st.text(max_size=20)), st.data(), st.sampled_from([b"", b"\xef\xbb\xbf\n", b": ping\n\n"]), st.booleans())
@@ -234,7 +234,7 @@ def test_any_cut_of_the_bytes_gives_the_same_answer(pieces: list[str], data: st.
         body = msgspec.json.encode({"choices": [{"message": {"content": "".join([*pieces, "."])}, "finish_reason": "stop"}]})
     body = lead + body if stream or not lead.startswith(b":") else body
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
-    read = Answer("")
+    read = ModelAnswer("")
     for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True):
         read.feed(body[start:stop])
     read.close()

@@ -16,7 +16,7 @@ from gatewayd.agents.opencode.opencode_server.messages import MessageProgress
 from gatewayd.agents.opencode.opencode_server.permissions import Permissions
 from gatewayd.agents.opencode.opencode_server.requests import Entry
 from gatewayd.agents.opencode.server.client import BODY_MAX, MESSAGES_MAX, Client
-from gatewayd.agents.opencode.server.dialect import ListedRequest, Session
+from gatewayd.agents.opencode.server.dialect import ListedRequest, ServerSession
 from gatewayd.agents.opencode.server.progress import History, Step, StreamEvent
 from gatewayd.agents.opencode.server.wire import KNOWN_MAX, VALUES_MAX, Malformed, TooLarge, check_values, decode
 from gatewayd.model.errors import AgentFailed
@@ -138,7 +138,7 @@ async def test_cards_are_kept_up_to_a_number_of_bytes() -> None:
     permissions = Permissions(Messages())
     for number in range(40):
         body = {"id": f"per_{number}", "sessionID": "s", "permission": "bash", "metadata": {"command": "x" * 500_000}}
-        await permissions.show(ListedRequest(f"per_{number}", "s", Raw(msgspec.json.encode(body))), Session("s"))
+        await permissions.show(ListedRequest(f"per_{number}", "s", Raw(msgspec.json.encode(body))), ServerSession("s"))
     assert sum(len(card.input) + len(card.fingerprint) for card in permissions._known.values()) <= 4 * 1024 * 1024
     assert "per_39" in permissions._known
 

@@ -10,12 +10,12 @@ from trio.testing import MockClock
 
 from gatewayd.channels.loopback.platform import (
     crashing_in_a_task,
-    ending_quietly,
     failing,
     hanging,
     ignoring_cancellation,
     lingering,
     platform_of,
+    returning_from_listen,
     taking,
 )
 from gatewayd.hub.accounts.account import DELIVERIES, DELIVERIES_WAITING
@@ -154,7 +154,7 @@ async def test_a_hang_while_connecting_is_an_outage(place: str, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
-        (ending_quietly, "bug: ReturnedQuietly: listen returned"),
+        (returning_from_listen, "bug: ReturnedQuietly: listen returned"),
         (crashing_in_a_task(KeyError("chat")), "bug: KeyError: 'chat'"),
         (failing(ValueError("GET /bothunter2/getUpdates")), "bug: ValueError: GET /bot***/getUpdates"),
     ],

@@ -61,7 +61,7 @@ async def test_a_client_with_too_many_connections_is_answered_429_and_others_are
             assert await client.closed()
         assert trio.current_time() - began < 1
         assert site.server.statistics().open == 5
-        [told] = [entry for entry in logged if entry["event"] == "connection_turned_away"]
+        [told] = [entry for entry in logged if entry["event"] == "connection_rejected"]
         assert told["client"][0] == CROWD
         await trio.sleep(HEAD_SECONDS + LINGER_SECONDS + 1)
         assert site.server.statistics().open == 0

@@ -78,7 +78,7 @@ class LineChannel:
         except* GONE:
             pass
         except* STRANGE as strange:
-            self._services.log.warning("linechat.strange_line", user=user, reason=str(strange.exceptions[0]))
+            self._services.log.warning("linechat_line_malformed", user=user, reason=str(strange.exceptions[0]))
         finally:
             connection.end()
             if self._connections.get(user) is connection:

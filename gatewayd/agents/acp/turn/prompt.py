@@ -10,7 +10,7 @@ import anyio.abc
 from msgspec import Raw, Struct
 
 from gatewayd.actor.border import sole
-from gatewayd.agents.acp.connection import Connection, Reply
+from gatewayd.agents.acp.connection import AgentReply, Connection
 from gatewayd.agents.acp.turn.grace import GRACE_SECONDS, GracePeriod
 from gatewayd.agents.acp.turn.permission import CANCELLED, answer, can_be_allowed, tool_request
 from gatewayd.agents.acp.turn.reply_text import LOOP_MESSAGES_MAX, ReplyText
@@ -105,7 +105,7 @@ class Prompt:
         self._reply_text = ReplyText()
         self._refused: Decision | None = None
         self._heard_at = 0.0
-        self._reply: Reply | None = None
+        self._reply: AgentReply | None = None
         self.acted = False
         """Whether the agent has used a tool, or asked for permission."""
         self.still_runs = False

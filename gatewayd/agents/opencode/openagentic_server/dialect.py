@@ -21,7 +21,7 @@ from gatewayd.agents.opencode.openagentic_server.log import (
     open_calls,
     read_log,
 )
-from gatewayd.agents.opencode.server.client import NoSuchSession, NotFound
+from gatewayd.agents.opencode.server.client import NoSuchSession, NotFoundOnServer
 from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
     Dialect,
@@ -29,7 +29,7 @@ from gatewayd.agents.opencode.server.dialect import (
     PermissionRequest,
     PollSnapshot,
     QuestionsRequest,
-    Session,
+    ServerSession,
 )
 from gatewayd.agents.opencode.server.progress import History, StreamEvent
 from gatewayd.agents.opencode.server.wire import Id, TooLarge, canonical, decode
@@ -94,30 +94,30 @@ class OpenAgentic(Dialect):
     def progress(self) -> LogProgress:
         return LogProgress()
 
-    async def create(self, title: str, directory: str | None) -> Session:
+    async def create(self, title: str, directory: str | None) -> ServerSession:
         return await super().create(title, None)
 
-    async def session(self, session_id: str) -> Session:
+    async def session(self, session_id: str) -> ServerSession:
         if not _is_id(session_id):
             raise NoSuchSession
         try:
             await self._client.call("GET", f"/session/{session_id}", what="session")
-        except NotFound:
+        except NotFoundOnServer:
             raise NoSuchSession from None
-        return Session(session_id)
+        return ServerSession(session_id)
 
-    async def mark(self, session: Session) -> str:
+    async def mark(self, session: ServerSession) -> str:
         events = await self._log(session, 0)
         return str(events[-1].seq if events else 0)
 
-    async def prompt(self, session: Session, text: str) -> None:
+    async def prompt(self, session: ServerSession, text: str) -> None:
         path = f"/session/{session.id}/prompt_async"
         await self._client.call("POST", path, what="prompt", body=_Prompt(text), repeatable=False)
 
-    async def history(self, session: Session, mark: str) -> History:
+    async def history(self, session: ServerSession, mark: str) -> History:
         return fold(await self._log(session, int(mark)))
 
-    async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
+    async def requests(self, session: ServerSession, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
         if not snapshot.permissions and not snapshot.questions:
             return []
         log = await self._log(session, int(mark))
@@ -137,7 +137,7 @@ class OpenAgentic(Dialect):
                 found.append(QuestionsRequest(ref, entry.id, session.id, (question,), _QUESTION_SECONDS))
         return found[:LOOKED_AT_MAX]
 
-    async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
+    async def decide(self, session: ServerSession, request: PermissionRequest, decision: Decision) -> bool:
         """The server takes no reason with a denial. The request is looked up again right before: another call may have the
         same id by now."""
         listed = await self._listed("permission", None)
@@ -150,7 +150,7 @@ class OpenAgentic(Dialect):
     def answer_value(self, labels: Sequence[str]) -> str:
         return ", ".join(labels)
 
-    async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
+    async def abort(self, session: ServerSession, requests: Sequence[PendingRequest]) -> None:
         """The server looks at it between two steps only, so a pending request has to be answered."""
         await super().abort(session, requests)
         for request in requests:
@@ -159,7 +159,7 @@ class OpenAgentic(Dialect):
             else:
                 await self.answer(session, request, None)
 
-    async def _log(self, session: Session, after: int) -> list[LogEvent]:
+    async def _log(self, session: ServerSession, after: int) -> list[LogEvent]:
         """The events with a number higher than ``after``.
 
         While the server writes an event it cannot read its own log, and closes the connection: then it is asked again. It can

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from gatewayd.agents.opencode.opencode_server.messages import DELTA, Message, MessageProgress, fold, newer
 from gatewayd.agents.opencode.opencode_server.permissions import Permissions
 from gatewayd.agents.opencode.opencode_server.requests import Entry, to_questions
-from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchSession, NotFound
+from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NoSuchSession, NotFoundOnServer
 from gatewayd.agents.opencode.server.dialect import (
     LOOKED_AT_MAX,
     Dialect,
@@ -21,7 +21,7 @@ from gatewayd.agents.opencode.server.dialect import (
     PendingRequest,
     PermissionRequest,
     PollSnapshot,
-    Session,
+    ServerSession,
     SessionInfo,
 )
 from gatewayd.agents.opencode.server.progress import History, StreamEvent
@@ -119,26 +119,26 @@ class OpenCode(Dialect):
     def progress(self) -> MessageProgress:
         return MessageProgress()
 
-    async def session(self, session_id: str) -> Session:
+    async def session(self, session_id: str) -> ServerSession:
         info = await self._session(session_id)
-        return Session(info.id, info.directory)
+        return ServerSession(info.id, info.directory)
 
-    async def mark(self, session: Session) -> str:
+    async def mark(self, session: ServerSession) -> str:
         messages = await self._messages(session, 1)
         return messages[-1].info.id if messages else ""
 
-    async def prompt(self, session: Session, text: str) -> None:
+    async def prompt(self, session: ServerSession, text: str) -> None:
         body = _Prompt((_TextPart(text),), self._model, self._agent)
         path = f"/session/{session.id}/prompt_async"
         try:
             await self._client.call("POST", path, what="prompt", body=body, directory=session.directory, repeatable=False)
-        except NotFound:
+        except NotFoundOnServer:
             raise NoSuchSession from None
 
-    async def history(self, session: Session, mark: str) -> History:
+    async def history(self, session: ServerSession, mark: str) -> History:
         return fold(newer(await self._newest(session, mark), mark))
 
-    async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
+    async def requests(self, session: ServerSession, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
         found: list[PendingRequest] = []
         for item in (*snapshot.permissions, *snapshot.questions):
             if len(found) == LOOKED_AT_MAX:
@@ -148,7 +148,7 @@ class OpenCode(Dialect):
             found.append(await self._permissions.show(item, session) if item in snapshot.permissions else to_questions(item))
         return found
 
-    async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
+    async def decide(self, session: ServerSession, request: PermissionRequest, decision: Decision) -> bool:
         """Never ``always``: it would hold for everybody. Never ``reject`` without a message: it would end the run.
 
         What was shown is what is allowed: the request is read again right before, and refused if it has changed.
@@ -166,7 +166,7 @@ class OpenCode(Dialect):
     def answer_value(self, labels: Sequence[str]) -> list[str]:
         return list(labels)
 
-    async def tidy(self, session: Session) -> None:
+    async def tidy(self, session: ServerSession) -> None:
         """The requests of an aborted run stay in the list for ever. An answer removes them, and has no other effect."""
         snapshot = await self.poll(session.directory, 0.0)
         for pending in snapshot.permissions:
@@ -177,7 +177,7 @@ class OpenCode(Dialect):
             if await self._root(pending.session_id) == session.id:
                 await self._respond(session, f"/question/{pending.id}/reject", "the dismissal of a question")
 
-    async def _newest(self, session: Session, mark: str) -> list[Message]:
+    async def _newest(self, session: ServerSession, mark: str) -> list[Message]:
         """The messages since the mark. If they are too large for one answer, only the newest, which tell how the run ended.
 
         :raises TooLarge: one message alone is too large.
@@ -193,7 +193,7 @@ class OpenCode(Dialect):
         except TooLarge:
             return messages
 
-    async def _few(self, session: Session) -> list[Message]:
+    async def _few(self, session: ServerSession) -> list[Message]:
         *sizes, last = _SMALL_PAGES
         for size in sizes:
             try:
@@ -202,13 +202,13 @@ class OpenCode(Dialect):
                 continue
         return await self._messages(session, last)
 
-    async def _messages(self, session: Session, newest: int) -> list[Message]:
+    async def _messages(self, session: ServerSession, newest: int) -> list[Message]:
         path = f"/session/{session.id}/message?limit={newest}"
         try:
             return await self._client.ask(
                 path, list[Message], what="messages", directory=session.directory, at_most_bytes=MESSAGES_MAX
             )
-        except NotFound:
+        except NotFoundOnServer:
             raise NoSuchSession from None
 
     async def _session(self, session_id: str) -> SessionInfo:
@@ -217,10 +217,10 @@ class OpenCode(Dialect):
             raise NoSuchSession
         try:
             return await self._client.ask(f"/session/{session_id}", SessionInfo, what="session")
-        except NotFound:
+        except NotFoundOnServer:
             raise NoSuchSession from None
 
-    async def _is_live(self, pending: ListedRequest, session: Session, mark: str, snapshot: PollSnapshot) -> bool:
+    async def _is_live(self, pending: ListedRequest, session: ServerSession, mark: str, snapshot: PollSnapshot) -> bool:
         """Whether the request belongs to this session, or to one of its sub-agents, and to the run since the mark: requests of
         an aborted run stay listed."""
         if snapshot.state(pending.session_id).kind == "idle" or await self._root(pending.session_id) != session.id:

@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 
 from gatewayd.agents.opencode.opencode_server.messages import Part
 from gatewayd.agents.opencode.opencode_server.requests import Entry, PermissionEntry, fingerprint, shown_input
-from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NotFound
-from gatewayd.agents.opencode.server.dialect import ListedRequest, PermissionRequest, Session
+from gatewayd.agents.opencode.server.client import MESSAGES_MAX, Client, NotFoundOnServer
+from gatewayd.agents.opencode.server.dialect import ListedRequest, PermissionRequest, ServerSession
 from gatewayd.agents.opencode.server.wire import Malformed, TooLarge, decode
 
 _KNOWN_MAX = 1000
@@ -65,7 +65,7 @@ class Permissions:
         self._known: OrderedDict[str, PermissionRequest] = OrderedDict()
         self._characters = 0
 
-    async def show(self, pending: ListedRequest, session: Session) -> PermissionRequest:
+    async def show(self, pending: ListedRequest, session: ServerSession) -> PermissionRequest:
         """The request as people see it."""
         if (known := self._known.get(pending.id)) is not None:
             return known
@@ -79,7 +79,7 @@ class Permissions:
             self._characters -= _size(self._known.popitem(last=False)[1])
         return request
 
-    async def is_as_shown(self, request: PermissionRequest, session: Session) -> bool | None:
+    async def is_as_shown(self, request: PermissionRequest, session: ServerSession) -> bool | None:
         """Whether the request is now the same as it was shown; the cache is not used. None: it is not pending any more.
 
         A request that was shown without its call, because that was stored later, is compared without it.
@@ -96,13 +96,13 @@ class Permissions:
                 continue
         return None
 
-    async def _read(self, body: Raw, session: Session) -> PermissionRequest:
+    async def _read(self, body: Raw, session: ServerSession) -> PermissionRequest:
         return await read_permission(body, partial(self._message, session.directory))
 
     async def _message(self, directory: str | None, path: str) -> Called | None:
         try:
             return await self._client.ask(path, Called, what="message", directory=directory, at_most_bytes=MESSAGES_MAX)
-        except (NotFound, Malformed, TooLarge):
+        except (NotFoundOnServer, Malformed, TooLarge):
             return None
 
 

@@ -111,14 +111,14 @@ class Operation(Struct, frozen=True):
         return self.path.rpartition("/")[2]
 
 
-class Passed(Struct, frozen=True):
+class ForwardedQuery(Struct, frozen=True):
     """A query without the parameter for gatewayd. ``directories`` are the working directories that it names."""
 
     query: bytes
     directories: tuple[str, ...] = ()
 
 
-class Reply(Struct, frozen=True):
+class PermissionReply(Struct, frozen=True):
     """An answer to a permission request. ``word`` is forwarded: never one that allows more than this request."""
 
     allows: bool
@@ -161,7 +161,7 @@ def find_operation(method: str, raw_path: bytes) -> Operation:
     return found
 
 
-def pass_query(query: bytes) -> Passed:
+def forwarded_query(query: bytes) -> ForwardedQuery:
     """The part of a query that is forwarded, byte for byte.
 
     :raises ProxyError: bad_request: it has credentials, or characters that have to be escaped.
@@ -179,7 +179,7 @@ def pass_query(query: bytes) -> Passed:
             directories.append(unquote_plus(value))
         if name != AGENT_PARAMETER:
             kept.append(part)
-    return Passed(b"&".join(kept), tuple(directories))
+    return ForwardedQuery(b"&".join(kept), tuple(directories))
 
 
 def with_directory(query: bytes, directory: str) -> bytes:
@@ -220,7 +220,7 @@ def _check_parts(fields: Mapping[str, Raw], *, admin: bool) -> dict[str, Raw]:
     return {"parts": Raw(msgspec.json.encode(parts))}
 
 
-def read_reply(raw: bytes) -> Reply:
+def read_reply(raw: bytes) -> PermissionReply:
     """An answer to a permission request, of either server's protocol. :raises ProxyError: bad_request."""
     body = _decode(raw, _ReplyBody)
     key: Literal["reply", "response"] = "reply" if body.reply is not None else "response"
@@ -228,7 +228,7 @@ def read_reply(raw: bytes) -> Reply:
     if word not in _ALLOWING | _DENYING:
         raise ProxyError("bad_request", "reply is once, always or reject (OpenAgentic: allow or deny)")
     # "always" allows it to everybody who talks to that server, until it ends.
-    return Reply(word in _ALLOWING, "once" if word == "always" else word, key, body.message)
+    return PermissionReply(word in _ALLOWING, "once" if word == "always" else word, key, body.message)
 
 
 def read_answers(raw: bytes) -> tuple[tuple[str, ...], ...]:
@@ -236,7 +236,7 @@ def read_answers(raw: bytes) -> tuple[tuple[str, ...], ...]:
     return tuple((one,) if isinstance(one, str) else tuple(one) for one in _decode(raw, _AnswersBody).answers)
 
 
-def encode_reply(reply: Reply) -> bytes:
+def encode_reply(reply: PermissionReply) -> bytes:
     fields: Mapping[str, str] = {reply.key: reply.word} | ({} if reply.message is None else {"message": reply.message})
     return msgspec.json.encode(fields)
 

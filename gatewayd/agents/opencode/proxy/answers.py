@@ -11,12 +11,12 @@ import msgspec
 from gatewayd.agents.opencode.proxy import allowlist
 from gatewayd.agents.opencode.proxy.client_request import ClientRequest
 from gatewayd.agents.opencode.proxy.upstream import ListedPermission
-from gatewayd.ports.proxy import ProxyError, Reply
+from gatewayd.ports.proxy import ProxyError, ProxyReply
 
-_TRUE = Reply(b"true")
+_TRUE = ProxyReply(b"true")
 
 
-async def answer_permission(request: ClientRequest) -> Reply | bytes:
+async def answer_permission(request: ClientRequest) -> ProxyReply | bytes:
     """The reply, or the body to forward.
 
     :raises ProxyError: bad_request; forbidden by the agent's policy; conflict with a running turn.
@@ -38,7 +38,7 @@ async def answer_permission(request: ClientRequest) -> Reply | bytes:
     return _TRUE if done else _gone("Permission", request_id)
 
 
-async def _answer_there(request: ClientRequest, listed: ListedPermission, reply: allowlist.Reply) -> Reply | bytes:
+async def _answer_there(request: ClientRequest, listed: ListedPermission, reply: allowlist.PermissionReply) -> ProxyReply | bytes:
     await request.check_no_turn(listed.session_id)
     session = listed.session_id or request.operation.session or ""
     recorded = await request.desk.record(
@@ -58,7 +58,7 @@ def _name_of(listed: ListedPermission) -> str | None:
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]
 
 
-async def answer_question(request: ClientRequest) -> Reply | bytes:
+async def answer_question(request: ClientRequest) -> ProxyReply | bytes:
     """As ``answer_permission``. :raises ProxyError: bad_request; conflict with a running turn."""
     desk, request_id = request.desk, request.operation.request
     assert request_id is not None
@@ -80,8 +80,8 @@ async def answer_question(request: ClientRequest) -> Reply | bytes:
     return b"" if rejects else allowlist.check_body(request.body, admin=desk.is_admin)
 
 
-def _gone(kind: str, request_id: str) -> Reply:
+def _gone(kind: str, request_id: str) -> ProxyReply:
     """OpenCode's answer for a request that is not pending; OpenAgentic's clients look at the status only."""
     message = f"{kind} request not found: {request_id}"
     body = {"_tag": f"{kind}NotFoundError", "requestID": request_id, "message": message}
-    return Reply(msgspec.json.encode(body), status=404)
+    return ProxyReply(msgspec.json.encode(body), status=404)

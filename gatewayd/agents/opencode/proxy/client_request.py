@@ -67,7 +67,7 @@ async def read(operation: Operation, request: ProxyRequest, desk: ProxyDesk) -> 
     if not has_endpoint(core):
         raise ProxyError("conflict", f"agent {desk.agent} has no server of the OpenCode protocol")
     endpoint = endpoint_of(core)
-    passed = allowlist.pass_query(request.query)
+    passed = allowlist.forwarded_query(request.query)
     named = {*passed.directories, *allowlist.directory_of_header(request.headers.get(DIRECTORY_HEADER))}
     own, query = endpoint.directory, passed.query
     if not named and own is not None:

@@ -11,7 +11,7 @@ from gatewayd.agents.opencode.proxy.answers import answer_permission, answer_que
 from gatewayd.agents.opencode.proxy.client_request import DIRECTORY_HEADER, ClientRequest, read, turn_runs_error
 from gatewayd.agents.opencode.server.endpoint import turn_in
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.proxy import AgentProxy, Forward, ProxyDesk, ProxyError, ProxyRequest, Reply, Timeouts
+from gatewayd.ports.proxy import AgentProxy, Forward, ProxyDesk, ProxyError, ProxyReply, ProxyRequest, Timeouts
 
 SHELL_TOOL: Final = "bash"
 """OpenCode's name of the tool that runs a client's command."""
@@ -65,7 +65,7 @@ class _Found(Struct, frozen=True):
     def admin(self) -> bool:
         return self.operation.admin
 
-    async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | Reply:
+    async def decide(self, request: ProxyRequest, desk: ProxyDesk) -> Forward | ProxyReply:
         client_request = await read(self.operation, request, desk)
         match self.operation.kind:
             case "permission":
@@ -76,7 +76,7 @@ class _Found(Struct, frozen=True):
                 outcome = b""
             case _:
                 outcome = await _check_write(client_request, request.method)
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, ProxyReply):
             return outcome
         timeouts = _TIMEOUTS.get(self.operation.kind, _ORDINARY)
         headers = {**client_request.headers, **client_request.endpoint.headers}

@@ -8,7 +8,7 @@ from msgspec import Raw, Struct, field
 
 from gatewayd.agents.opencode.openagentic_server.log import PendingPermission
 from gatewayd.agents.opencode.opencode_server.permissions import Called, read_permission
-from gatewayd.agents.opencode.server.client import Client, NotFound
+from gatewayd.agents.opencode.server.client import Client, NotFoundOnServer
 from gatewayd.agents.opencode.server.dialect import ListedRequest, listed_requests
 from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.agents.opencode.server.wire import Malformed, canonical, decode
@@ -92,7 +92,7 @@ class Upstream:
         target = f"{path}?{query}" if query else path
         try:
             return await self._client.ask(target, kind, what=f"GET {path}", at_most_bytes=MOST_BYTES)
-        except NotFound:
+        except NotFoundOnServer:
             return None
         except GatewayError as error:
             raise ProxyError("bad_gateway", f"the agent's server: {error.reason}") from None

@@ -27,11 +27,11 @@ MESSAGES_MAX: Final = 4 * 1024 * 1024
 T = TypeVar("T")
 
 
-class NotFound(AgentFailed):
+class NotFoundOnServer(AgentFailed):
     """404: the server knows no such session, request or message."""
 
 
-class NoSuchSession(NotFound):
+class NoSuchSession(NotFoundOnServer):
     """The session is gone, and the conversation with it."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Client:
         """One request; the body of its answer.
 
         :raises TryAgain: an outage; nothing happened, or ``repeatable``. :raises OutcomeUnknown: an outage in the middle.
-        :raises NeedsOperator: wrong credentials. :raises NotFound: 404. :raises TooLarge: a longer answer.
+        :raises NeedsOperator: wrong credentials. :raises NotFoundOnServer: 404. :raises TooLarge: a longer answer.
         :raises AgentFailed: any other error, with the server's own text.
         """
         try:
@@ -122,7 +122,7 @@ class Client:
         except AnswerTooLarge as error:
             raise TooLarge(error.reason) from None
         if reply.status >= 300:
-            raise _refusal(reply, what, repeatable=repeatable)
+            raise _error_of_reply(reply, what, repeatable=repeatable)
         return reply.body
 
 
@@ -139,13 +139,13 @@ def _query(path: str, directory: str | None) -> str:
     return f"{'&' if '?' in path else '?'}directory={quote(directory, safe='')}"
 
 
-def _refusal(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
+def _error_of_reply(reply: HttpReply, what: str, *, repeatable: bool) -> Exception:
     status = reply.status
     if status in (401, 403):
         return credentials_refused(what, status)
     why = f"{what}: the server answers {status}{_words(reply.body)}"
     if status == 404:
-        return NotFound(why)
+        return NotFoundOnServer(why)
     if status == 429:
         return TryAgain(why, after_seconds=reply.retry_after_seconds)
     if status in (502, 503, 504) or (status >= 500 and repeatable):

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from msgspec import Raw, Struct
 
-from gatewayd.agents.opencode.server.client import Client, NotFound
+from gatewayd.agents.opencode.server.client import Client, NotFoundOnServer
 from gatewayd.agents.opencode.server.progress import History, Progress, StreamEvent
 from gatewayd.agents.opencode.server.wire import Id, Malformed, decode
 from gatewayd.model.records.approval import Decision
@@ -21,7 +21,7 @@ LOOKED_AT_MAX: Final = 128
 """So many requests of one run are handled at once; more have to wait until these are answered."""
 
 
-class Session(Struct, frozen=True):
+class ServerSession(Struct, frozen=True):
     """``directory`` has the session's requests on the server (OpenCode: one list per directory); None: one list for all."""
 
     id: str
@@ -146,25 +146,25 @@ class Dialect(ABC):
     @abstractmethod
     def progress(self) -> Progress: ...
 
-    async def create(self, title: str, directory: str | None) -> Session:
+    async def create(self, title: str, directory: str | None) -> ServerSession:
         raw = await self._client.call("POST", "/session", what="new session", body=_NewSession(title), directory=directory)
         info = decode(raw, SessionInfo, what="new session")
-        return Session(info.id, info.directory)
+        return ServerSession(info.id, info.directory)
 
     @abstractmethod
-    async def session(self, session_id: str) -> Session:
+    async def session(self, session_id: str) -> ServerSession:
         """:raises NoSuchSession: the server does not know it."""
 
     @abstractmethod
-    async def mark(self, session: Session) -> str:
+    async def mark(self, session: ServerSession) -> str:
         """The end of the stored session: everything after it belongs to the next run."""
 
     @abstractmethod
-    async def prompt(self, session: Session, text: str) -> None:
+    async def prompt(self, session: ServerSession, text: str) -> None:
         """:raises TryAgain: surely not sent. :raises OutcomeUnknown: perhaps begun."""
 
     @abstractmethod
-    async def history(self, session: Session, mark: str) -> History: ...
+    async def history(self, session: ServerSession, mark: str) -> History: ...
 
     async def poll(self, directory: str | None, polled_at: float) -> PollSnapshot:
         """The states last: a pending request belongs to a session that is busy, unless it is a stale one."""
@@ -174,17 +174,17 @@ class Dialect(ABC):
         return PollSnapshot(polled_at, {key: _state(status) for key, status in states.items()}, permissions, questions)
 
     @abstractmethod
-    async def requests(self, session: Session, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
+    async def requests(self, session: ServerSession, mark: str, snapshot: PollSnapshot) -> Sequence[PendingRequest]:
         """The requests in the snapshot that belong to the run in this session that began after the mark."""
 
     @abstractmethod
-    async def decide(self, session: Session, request: PermissionRequest, decision: Decision) -> bool:
+    async def decide(self, session: ServerSession, request: PermissionRequest, decision: Decision) -> bool:
         """Deliver a decision. False: the request is gone, or has changed since it was shown; nothing was allowed.
 
         :raises TryAgain: perhaps not delivered; delivering it again does no harm.
         """
 
-    async def answer(self, session: Session, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
+    async def answer(self, session: ServerSession, request: QuestionsRequest, answers: Sequence[Sequence[str]] | None) -> bool:
         """Deliver answers, one list of labels for each question; None: dismissed. As ``decide``."""
         if answers is None:
             return await self._respond(session, f"/question/{request.id}/reject", "the dismissal of a question")
@@ -195,22 +195,22 @@ class Dialect(ABC):
     def answer_value(self, labels: Sequence[str]) -> object:
         """The answer to one question as the server takes it in JSON."""
 
-    async def abort(self, session: Session, requests: Sequence[PendingRequest]) -> None:
+    async def abort(self, session: ServerSession, requests: Sequence[PendingRequest]) -> None:
         """Stop the run; ``requests`` are its pending ones. Returns at once; the run may go on for a while."""
         await self._client.call("POST", f"/session/{session.id}/abort", what="abort", directory=session.directory)
 
-    async def tidy(self, session: Session) -> None:  # noqa: B027  one of the two leaves nothing behind
+    async def tidy(self, session: ServerSession) -> None:  # noqa: B027  one of the two leaves nothing behind
         """After the end of an aborted run: remove its stale requests."""
 
     async def _listed(self, kind: Literal["permission", "question"], directory: str | None) -> tuple[ListedRequest, ...]:
         entries = await self._client.ask(f"/{kind}", list[Raw], what=f"{kind}s", directory=directory)
         return tuple(listed_requests(entries))
 
-    async def _respond(self, session: Session, path: str, what: str, body: Struct | None = None) -> bool:
+    async def _respond(self, session: ServerSession, path: str, what: str, body: Struct | None = None) -> bool:
         """False: the server does not know the request any more."""
         try:
             await self._client.call("POST", path, what=what, body=body, directory=session.directory)
-        except NotFound:
+        except NotFoundOnServer:
             return False
         return True
 

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, Session
+from gatewayd.agents.opencode.server.dialect import Dialect, PollSnapshot, ServerSession
 from gatewayd.agents.opencode.server.feed import Feed
 from gatewayd.agents.opencode.server.progress import StreamEvent
 from gatewayd.model.errors import AgentFailed, Conflict, TryAgain
@@ -33,7 +33,7 @@ class Follower(Protocol):
     """
 
     @property
-    def session(self) -> Session: ...
+    def session(self) -> ServerSession: ...
 
     async def on_event(self, event: StreamEvent) -> None: ...
 

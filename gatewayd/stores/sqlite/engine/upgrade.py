@@ -9,7 +9,7 @@ from typing import Final
 from gatewayd.model.errors import StoreRefused
 from gatewayd.stores.sqlite.migrations import migrate, newest_version, schema_version
 
-ROOM_FACTOR: Final = 3
+DISK_SPACE_FACTOR: Final = 3
 """An upgrade needs this many times the size of the file on the disk: for the copy, the log, and the new tables beside the old."""
 _WHILE_IT_LASTS: Final = ("PRAGMA temp_store = FILE", "PRAGMA cache_size = -32768")
 """Sort indexes in files. In memory, those of a large store would exceed the limit of the service."""
@@ -25,7 +25,7 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
     version = schema_version(connection)
     if version >= newest_version():
         return
-    _refuse_without_room(path)
+    _refuse_without_disk_space(path)
     _copy(connection, path, version)
     for pragma in _WHILE_IT_LASTS:
         connection.execute(pragma)
@@ -39,8 +39,8 @@ def copy_of(path: Path, version: int) -> Path:
     return path.with_name(f"{path.name}.version-{version}")
 
 
-def _refuse_without_room(path: Path) -> None:
-    needed = ROOM_FACTOR * path.stat().st_size
+def _refuse_without_disk_space(path: Path) -> None:
+    needed = DISK_SPACE_FACTOR * path.stat().st_size
     disk = os.statvfs(path.parent)
     free = disk.f_bavail * disk.f_frsize
     if free < needed:

@@ -15,7 +15,7 @@ from gatewayd.agents.opencode.openagentic_server.dialect import OpenAgentic
 from gatewayd.agents.opencode.opencode_server.dialect import OpenCode
 from gatewayd.agents.opencode.proxy.upstream import Upstream
 from gatewayd.agents.opencode.server.client import Client
-from gatewayd.agents.opencode.server.dialect import Dialect, PermissionRequest, Session
+from gatewayd.agents.opencode.server.dialect import Dialect, PermissionRequest, ServerSession
 from gatewayd.agents.opencode.server.endpoint import ServerEndpoint
 from gatewayd.hub.approvals.policy import judge
 from gatewayd.model.config import ApprovalRule
@@ -63,7 +63,7 @@ async def both_ways(dialect: type[OpenCode | OpenAgentic], bodies: Mapping[str, 
     async with httpx2.AsyncClient(transport=Served(bodies), trust_env=False) as http:
         of_turn: Dialect = dialect(Client(http, URL, {}))
         snapshot = await of_turn.poll(None, 0.0)
-        [asked] = await of_turn.requests(Session("ses_1"), "0", snapshot)
+        [asked] = await of_turn.requests(ServerSession("ses_1"), "0", snapshot)
         assert isinstance(asked, PermissionRequest)
         listed = await Upstream(http, ServerEndpoint(URL, {}), b"", {}).find_permission("per_1")
         assert listed is not None

@@ -17,7 +17,7 @@ from gatewayd.agents.opencode.proxy.allowlist import (
     directory_of_header,
     encode_reply,
     find_operation,
-    pass_query,
+    forwarded_query,
     read_answers,
     read_reply,
 )
@@ -102,18 +102,18 @@ def test_a_query_is_passed_on_byte_for_byte(parts: list[tuple[str, str]]) -> Non
     with_ours = b"&".join(piece for piece in (b"agent=coder", query, b"%61gent=x") if piece)
     if b"auth_token" in query:
         return
-    assert pass_query(query).query == query
-    assert pass_query(with_ours).query == query
+    assert forwarded_query(query).query == query
+    assert forwarded_query(with_ours).query == query
 
 
 @pytest.mark.parametrize("query", [b"auth_token=x", b"a=1&%61uth_token=x", b"a b", b"a=\xc3", b"a=#b", b'a="', b"x" * 9000])
 def test_some_queries_are_refused(query: bytes) -> None:
     with pytest.raises(ProxyError, match=r"query|credentials"):
-        pass_query(query)
+        forwarded_query(query)
 
 
 def test_every_way_to_name_a_directory_is_known() -> None:
-    passed = pass_query(b"directory=%2Fa&x=1&location%5Bdirectory%5D=/b&location[workspace]=w&workspace=v")
+    passed = forwarded_query(b"directory=%2Fa&x=1&location%5Bdirectory%5D=/b&location[workspace]=w&workspace=v")
     assert passed.directories == ("/a", "/b", "w", "v")
     assert directory_of_header("%2Fa%20b") == ("/a b",)
     assert directory_of_header(None) == ()
