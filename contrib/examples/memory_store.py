@@ -358,7 +358,7 @@ class MemoryStore:
             del self._events[seq]
         return len(old)
 
-    # Requests and questions.
+    # Approvals and questions.
 
     def _is_turn_of(self, turn_id: str, accounts: Collection[Account] | None) -> bool:
         of_turn = (row for row in self._inbound.values() if row.turn_id == turn_id)

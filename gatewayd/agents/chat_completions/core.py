@@ -48,9 +48,9 @@ class ChatCompletionsCore:
 
     async def run(self, turn: Turn) -> Final:
         request = turn.request
-        conversation = await self._histories.load(request.session_id)
-        reply = conversation.reply_of(request.turn_id)
-        return await self._complete(turn, conversation.exchanges) if reply is None else reply
+        history = await self._histories.load(request.session_id)
+        reply = history.reply_of(request.turn_id)
+        return await self._complete(turn, history.exchanges) if reply is None else reply
 
     def facts(self) -> CoreFacts:
         return CoreFacts(url=self._settings.url)

@@ -1,4 +1,4 @@
-"""The conversations, each a value of the state: what a model without a memory is told again with every message.
+"""The histories of the sessions, each a value of the state: what a model without a memory is told again with every message.
 
 A value is written once per turn, at its end, with the turn's id: a turn that is run again after a crash finds its reply or
 nothing, and no message is in there twice.
@@ -41,7 +41,7 @@ class Exchange(Struct, frozen=True):
         return sum(math.ceil(len(text.encode()) / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE for text in (self.user, self.assistant))
 
 
-class Conversation(Struct, frozen=True):
+class History(Struct, frozen=True):
     """A session's exchanges, the oldest first."""
 
     session_id: str
@@ -53,7 +53,7 @@ class Conversation(Struct, frozen=True):
 
 
 def newest(exchanges: Sequence[Exchange], *, at_most_tokens: int) -> tuple[Exchange, ...]:
-    """The longest end of the conversation that fits."""
+    """The longest end of the history that fits."""
     backwards = list(reversed(exchanges))
     sizes = accumulate(exchange.tokens for exchange in backwards)
     fitting = sum(1 for _ in takewhile(lambda size: size <= at_most_tokens, sizes))
@@ -72,18 +72,18 @@ class Histories:
         """The part before the hyphen names the key. Hashed: the id may go to the model's server, and the key tells who."""
         return f"{sha256(session_key.encode()).hexdigest()[:32]}-{uuid4().hex}"
 
-    async def load(self, session_id: str) -> Conversation:
+    async def load(self, session_id: str) -> History:
         """:raises AgentFailed: the value is not ours to read."""
         saved = await self._state.load(_key_of(session_id))
         if saved is None:
-            return Conversation(session_id)
+            return History(session_id)
         try:
-            conversation = msgspec.json.decode(saved, type=Conversation)
+            history = msgspec.json.decode(saved, type=History)
         except msgspec.MsgspecError:
             raise AgentFailed(
-                "the stored conversation cannot be read; write /new in the chat to begin a new one, or restore the store"
+                "the stored history cannot be read; write /new in the chat to begin a new session, or restore the store"
             ) from None
-        return conversation if conversation.session_id == session_id else Conversation(session_id)
+        return history if history.session_id == session_id else History(session_id)
 
     async def add(self, session_id: str, last: Exchange, *, left_out: int = 0) -> None:
         """Add an exchange, and forget the oldest ones that were left out. The new one is kept whatever its length: it shows that
@@ -91,22 +91,22 @@ class Histories:
         async with self._lock(session_id):
             exchanges = (await self.load(session_id)).exchanges[left_out:]
             kept = newest(exchanges, at_most_tokens=self._at_most_tokens - last.tokens)
-            await self._save(Conversation(session_id, (*kept, last)))
+            await self._save(History(session_id, (*kept, last)))
 
     async def extend(self, session_id: str, turn_id: str, more: str) -> None:
         """Add late text to the reply of a turn. Does nothing if the session was replaced."""
         async with self._lock(session_id):
-            conversation = await self.load(session_id)
-            if conversation.reply_of(turn_id) is None:
+            history = await self.load(session_id)
+            if history.reply_of(turn_id) is None:
                 return
             exchanges = tuple(
                 replace(exchange, assistant=exchange.assistant + more) if exchange.turn_id == turn_id else exchange
-                for exchange in conversation.exchanges
+                for exchange in history.exchanges
             )
-            await self._save(Conversation(session_id, exchanges))
+            await self._save(History(session_id, exchanges))
 
-    async def _save(self, conversation: Conversation) -> None:
-        await self._state.save(_key_of(conversation.session_id), msgspec.json.encode(conversation).decode())
+    async def _save(self, history: History) -> None:
+        await self._state.save(_key_of(history.session_id), msgspec.json.encode(history).decode())
 
     def _lock(self, session_id: str) -> anyio.Lock:
         """For a read and a write without another write between them. Lives as long as a task holds it or waits for it."""

@@ -1,4 +1,4 @@
-"""Requests for permission and questions of a turn, which people answer."""
+"""Approvals and questions of a turn, which people answer."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol

@@ -49,10 +49,10 @@ class LineCore:
             stdin=True,
             stdout="caller",
         ) as process:
-            return await Conversation(process, turn).run()
+            return await Run(process, turn).run()
 
 
-class Conversation:
+class Run:
     """One turn with one process."""
 
     def __init__(self, process: ChildProcess, turn: Turn) -> None:

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 
 class Start(Struct, tag="start"):
-    """To the program, first of all: the user's words, and the id of the conversation in which they were said."""
+    """To the program, first of all: the user's words, and the id of the session in which they were said."""
 
     session: str
     text: str

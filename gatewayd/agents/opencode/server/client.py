@@ -32,12 +32,12 @@ class NotFoundOnServer(AgentFailed):
 
 
 class NoSuchSession(NotFoundOnServer):
-    """The session is gone, and the conversation with it."""
+    """The server does not have the session any more. What was said in it is lost to the agent."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the agent's server does not know this conversation's session (any more): its data was deleted, or it is another "
-            "server. Write /new in the chat to begin a new one"
+            "the agent's server does not know the session of this chat (any more): its data was deleted, or it is another "
+            "server. Write /new in the chat to begin a new session"
         )
 
 

@@ -1,4 +1,4 @@
-"""Approvals: requests for permission with their votes, and the grants for sessions."""
+"""Approvals with their votes, and the grants for sessions."""
 
 # ruff: noqa: S608 -- only constants of this module are put into the SQL
 
