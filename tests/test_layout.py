@@ -1,4 +1,4 @@
-"""The house rules that a look at the tree can check."""
+"""The rules of docs/contributing.md that a look at the tree can check."""
 
 import ast
 import re

@@ -131,7 +131,7 @@ class Life:
 
     @property
     def over(self) -> bool:
-        """Whether nothing that this life still does may count."""
+        """Whether this life has ended or was cancelled. What it does after that is ignored."""
         return self.done.is_set() or self.scope.cancel_called
 
     # For the supervisor.
