@@ -2,7 +2,7 @@
 
 A driver is one folder: ``__init__.py`` (the manifest ``PLUGIN``), ``wire.py`` (pure: the platform's bytes to structs and back)
 and ``channel.py`` (I/O). The kind of error that it raises says what to do next, see ``gatewayd.model.errors``. How to write
-one: docs/how-to/writing-a-channel.md.
+one: docs/how-to/write-a-channel.md.
 """
 
 from collections.abc import Mapping, Sequence

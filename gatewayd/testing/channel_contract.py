@@ -1,4 +1,4 @@
-"""The contract that every channel passes. How to use it: docs/how-to/writing-a-channel.md.
+"""The contract that every channel passes. How to use it: docs/how-to/write-a-channel.md.
 
 A channel's test module subclasses ``ChannelContract`` with a name that begins with ``Test`` and gives it a harness: the
 driver's other side, speaking the platform's own bytes. The suite opens the driver by its manifest, as the hub does.

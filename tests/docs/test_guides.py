@@ -89,12 +89,12 @@ def lines_of(text: str) -> list[str]:
 
 @pytest.fixture
 def channel(tmp_path: Path) -> Guide:
-    return Guide("writing-a-channel", "linechat", tmp_path)
+    return Guide("write-a-channel", "linechat", tmp_path)
 
 
 @pytest.fixture
 def core(tmp_path: Path) -> Guide:
-    return Guide("writing-an-agent-core", "lineagent", tmp_path)
+    return Guide("write-an-agent-core", "lineagent", tmp_path)
 
 
 @pytest.fixture(params=["channel", "core"])

@@ -1,5 +1,5 @@
 """The contract that every agent core passes: the promises of ``gatewayd.ports.agent``. How to use it, with an example of a core:
-docs/how-to/writing-an-agent-core.md.
+docs/how-to/write-an-agent-core.md.
 
     class TestMyCore(AgentContract):
         plugin = PLUGIN

@@ -4,7 +4,7 @@
         def opened(self, now: Callable[[], float]) -> AbstractAsyncContextManager[Store]: ...
 
 A store that is not complete yet inherits ``StoreFixtures`` and the parts for which it has the operations. The guide writes one
-in this way: docs/how-to/writing-a-store.md.
+in this way: docs/how-to/write-a-store.md.
 """
 
 from collections.abc import AsyncIterator, Callable

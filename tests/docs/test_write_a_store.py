@@ -1,4 +1,4 @@
-"""The walk of docs/how-to/writing-a-store.md, done as it stands there: each file is written, each command is run."""
+"""The walk of docs/how-to/write-a-store.md, done as it stands there: each file is written, each command is run."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "writing-a-store.md"
+PAGE = ROOT / "docs" / "how-to" / "write-a-store.md"
 EXAMPLE = ROOT / "contrib" / "examples" / "memory_store.py"
 FILE = re.compile(r"# (\S+\.\w+)\n")
 
