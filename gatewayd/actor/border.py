@@ -173,7 +173,7 @@ def _fresh(kind: type[GatewayError], leaf: BaseException) -> GatewayError:
         how = _plain(leaf.kind)  # type: ignore[attr-defined]
         return AgentFailed(reason, kind=next((kind for kind in get_args(FailureKind) if kind == how), "failed"))
     if kind is NeedsOperator:
-        return NeedsOperator(reason, look_again=leaf.look_again is True)  # type: ignore[attr-defined]
+        return NeedsOperator(reason, retries_slowly=leaf.retries_slowly is True)  # type: ignore[attr-defined]
     return kind(reason)
 
 

@@ -12,7 +12,7 @@ import trio
 
 from gatewayd.model.errors import TryAgain
 
-STOOD_STILL_SECONDS = 1.0
+STALL_SECONDS = 1.0
 """If a deadline is noticed so much too late, this process stood still, not the child."""
 
 
@@ -20,7 +20,7 @@ class Overdue(Exception):
     """The child, or a part of its work, ignored its cancellation for too long."""
 
 
-class ReturnedQuietly(Exception):
+class UnexpectedReturn(Exception):
     """A child ended without a request."""
 
 
@@ -158,7 +158,7 @@ class Life:
                 await self.done.wait()
             # heard() moves the deadline without waking this task, so it is compared again.
             late = trio.current_time() - self._deadline()
-            if late > STOOD_STILL_SECONDS:
+            if late > STALL_SECONDS:
                 self._move_deadlines(late)
             elif late >= 0 and not self.done.is_set():
                 return True

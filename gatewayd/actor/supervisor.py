@@ -3,8 +3,8 @@
 The error that ends a life decides what follows (``gatewayd.model.errors``):
 
 - ``TryAgain``: an outage. Waited out without end, with back-off; the budget is not touched.
-- ``NeedsOperator``: parked at once, with the reason. With ``look_again`` it is tried again slowly (``Backoff.look``), and stays
-  parked until that works.
+- ``NeedsOperator``: parked at once, with the reason. With ``retries_slowly`` it is tried again slowly (``Backoff.look``), and
+  stays parked until that works.
 - anything else, and an end without a request: a bug. Restarted with back-off until the budget is spent, then parked.
 
 Errors of a child never reach the caller of the supervisor, except one before ``Life.started``: it goes to the caller of
@@ -24,7 +24,7 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import describe, leaves, sole, third_party
 from gatewayd.actor.child import BUG_WINDOW_SECONDS, BUGS, Child, ChildSpec, ChildStatus, SupervisorStatistics
-from gatewayd.actor.life import Life, ReturnedQuietly
+from gatewayd.actor.life import Life, UnexpectedReturn
 from gatewayd.model.errors import Conflict, NeedsOperator, NotFound, StoreRefused, TryAgain
 
 _REASON_LENGTH = 200
@@ -33,24 +33,24 @@ _REASON_LENGTH = 200
 class Verdict(Struct, frozen=True):
     """What an error means. ``reason`` is one line for an operator, without secrets."""
 
-    cure: Literal["wait", "park", "restart"]
+    action: Literal["wait", "park", "restart"]
     reason: str
     after_seconds: float | None = None
-    look_again: bool = False
+    retries_slowly: bool = False
 
 
-def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
+def classify_failure(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
     """What to do about the error that ended a life.
 
-    In a group of several kinds the strictest cure wins: parking, then the bounded restarts of a bug, then waiting. So nothing is
-    retried that needs a person (after a revoked token, the closing often crashes, too), and no bug hides behind an outage at the
-    same time.
+    In a group of several kinds the strictest action wins: parking, then the bounded restarts of a bug, then waiting. So nothing
+    is retried that needs a person (after a revoked token, the closing often crashes, too), and no bug hides behind an outage at
+    the same time.
     """
     found = leaves(error)
     if operator := [leaf for leaf in found if isinstance(leaf, NeedsOperator)]:
         # If one of several reasons can only be fixed by a setting, trying again is useless.
-        look_again = all(leaf.look_again for leaf in operator)
-        return Verdict("park", _join(redact(leaf.reason) for leaf in operator), look_again=look_again)
+        retries_slowly = all(leaf.retries_slowly for leaf in operator)
+        return Verdict("park", _join(redact(leaf.reason) for leaf in operator), retries_slowly=retries_slowly)
     outages = [leaf for leaf in found if isinstance(leaf, TryAgain | StoreRefused)]
     if bugs := [describe(leaf, redact) for leaf in found if leaf not in outages]:
         return Verdict("restart", f"bug: {_join(bugs)}")
@@ -59,7 +59,7 @@ def judge(error: BaseException, redact: Callable[[str], str] = str) -> Verdict:
 
 
 def _error_of(life: Life) -> BaseException:
-    return life.cut_for or life.error or ReturnedQuietly("it ended without a request to stop")
+    return life.cut_for or life.error or UnexpectedReturn("it ended without a request to stop")
 
 
 def _ignore_started() -> None:
@@ -265,7 +265,7 @@ class Supervisor:
     def _abandon(self, child: Child, life: Life) -> None:
         self._abandoned.add(life)
         child.end(life)
-        after = "" if life.cut_for is None else f", after: {judge(life.cut_for, child.spec.redact).reason}"
+        after = "" if life.cut_for is None else f", after: {classify_failure(life.cut_for, child.spec.redact).reason}"
         seconds = trio.current_time() - life.cut_at
         child.enter("parked", f"did not close within {seconds:.3g} s of its cancellation{after}")
 
@@ -273,16 +273,16 @@ class Supervisor:
         """What follows after a life: the seconds to the next attempt, or None when there is none."""
         attempt = child.end(life, failed=not child.stop_requested or life.error is not None)
         error = _error_of(life)
-        verdict = judge(error, child.spec.redact)
+        verdict = classify_failure(error, child.spec.redact)
         if not child.stop_requested or life.error is not None:
             self._on_failure(child.spec.name, verdict, error)
         if child.stop_requested:
             child.enter("stopped")
             return None
-        if verdict.cure == "restart" and child.over_budget():
+        if verdict.action == "restart" and child.over_budget():
             verdict = Verdict("park", f"{verdict.reason} (more than {BUGS} times in {BUG_WINDOW_SECONDS:g} s)")
-        if verdict.cure == "park":
-            return child.park(verdict.reason, self._backoff.look if verdict.look_again else None)
+        if verdict.action == "park":
+            return child.park(verdict.reason, self._backoff.look if verdict.retries_slowly else None)
         delay = self._backoff.delay(attempt, at_least=verdict.after_seconds)
         child.enter("waiting", verdict.reason, delay=delay)
         return delay

@@ -23,7 +23,7 @@ from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.inbox.inbox import InboxDesk
 from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
-from gatewayd.hub.operations.health import Facts, Refused, problems_of
+from gatewayd.hub.operations.health import Facts, RejectedReload, problems_of
 from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
@@ -82,7 +82,7 @@ class Gateway:
         self._began = anyio.current_time()
         self._state: DaemonState = "starting"
         self._state_since = self.started_at
-        self._refused: Refused | None = None
+        self._refused: RejectedReload | None = None
         self._no_descriptors_since: float | None = None
         self.store.watch(self._tell_of_store)
 
@@ -100,7 +100,7 @@ class Gateway:
         self._state = state
         self._state_since = self.now()
 
-    def note_refused(self, refused: Refused | None) -> None:
+    def note_refused(self, refused: RejectedReload | None) -> None:
         """Record why the newest configuration is not in force; None: it is."""
         self._refused = refused
 

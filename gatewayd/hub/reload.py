@@ -13,7 +13,7 @@ import structlog
 
 from gatewayd.hub.config_diff import Difference, difference, in_force
 from gatewayd.hub.gateway import Gateway
-from gatewayd.hub.operations.health import Refused
+from gatewayd.hub.operations.health import RejectedReload
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import ConfigError, Conflict, GatewayError, NeedsOperator, StoreRefused
 from gatewayd.model.reload import ReloadReport
@@ -78,7 +78,7 @@ class Reloader:
             self._require_ready()
             gateway.configured.replace(in_force(gateway.config, new))
         gateway.note_refused(None)
-        self._tell(found, new)
+        self._announce(found, new)
         with anyio.move_on_after(SETTLE_SECONDS):
             await gateway.manager.wait_reconciled()
             await gateway.agents.wait_reconciled()
@@ -134,7 +134,7 @@ class Reloader:
         if self._gateway.state != "ready":
             raise Conflict(f"the daemon is {self._gateway.state}: its configuration is not changed now")
 
-    def _tell(self, found: Difference, new: GatewayConfig) -> None:
+    def _announce(self, found: Difference, new: GatewayConfig) -> None:
         for change in found.applied:
             log.info("configuration_changed", change=str(change))
         for change in found.needs_restart:
@@ -149,7 +149,7 @@ class Reloader:
             return  # the configuration is not the cause
         reason = _in_one_line(error)
         log.error("reload_refused", reason=error.reason)
-        self._gateway.note_refused(Refused(self._gateway.now(), reason))
+        self._gateway.note_refused(RejectedReload(self._gateway.now(), reason))
         self._gateway.events.emit("gateway.reload_refused", reason=reason)
         try:
             await self._gateway.audit.record(actor, f"{_ACTION}.refused", "configuration", reason=reason)

@@ -19,7 +19,7 @@ import httpx2
 from msgspec import Struct
 
 from gatewayd import __version__
-from gatewayd.actor.life import STOOD_STILL_SECONDS
+from gatewayd.actor.life import STALL_SECONDS
 from gatewayd.kit.body import Body, CannotUnpack
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, TryAgain
 
@@ -152,7 +152,7 @@ async def exchange(
         except (httpx2.RequestError, httpx2.InvalidURL) as error:
             failure = error
             break
-        if is_last or anyio.current_time() - patience.deadline < STOOD_STILL_SECONDS:
+        if is_last or anyio.current_time() - patience.deadline < STALL_SECONDS:
             break
     # Raised outside of the except block, so that the error has no context: the library's exceptions hold the URL.
     raise describe(failure, what, written=progress.written, repeatable=repeatable)

@@ -217,12 +217,12 @@ def _offer_to_the_oom_killer(pid: int) -> None:
 
 def _start_error(error: OSError, name: str, cwd: Path, path: str) -> GatewayError:
     if not cwd.is_dir():
-        return NeedsOperator(f"the directory {cwd} does not exist: make it, or name another one", look_again=True)
+        return NeedsOperator(f"the directory {cwd} does not exist: make it, or name another one", retries_slowly=True)
     if error.errno == errno.ENOENT:
         where = f"as seen from {cwd}" if "/" in name else f"in PATH ({path})"
-        return NeedsOperator(f"there is no command {name!r} {where}: install it, or write its whole path", look_again=True)
+        return NeedsOperator(f"there is no command {name!r} {where}: install it, or write its whole path", retries_slowly=True)
     if error.errno in _FOR_OPERATOR:
-        return NeedsOperator(f"command {name!r} cannot be run: {error.strerror}", look_again=True)
+        return NeedsOperator(f"command {name!r} cannot be run: {error.strerror}", retries_slowly=True)
     return TryAgain(f"command {name!r} cannot be started now: {error.strerror}")
 
 

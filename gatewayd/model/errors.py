@@ -40,13 +40,13 @@ class TryAgain(GatewayError):
 class NeedsOperator(GatewayError):
     """Only an operator can repair the cause (revoked token, wrong setting): the account is parked at once, with the reason.
 
-    ``look_again``: the cause may end without a new configuration (a platform that denies all tokens for ten minutes, a command
-    that gets installed). The account is parked and tried again slowly.
+    ``retries_slowly``: the cause may end without a new configuration (a platform that denies all tokens for ten minutes, a
+    command that gets installed). The account is parked and tried again slowly.
     """
 
-    def __init__(self, reason: str, *, look_again: bool = False) -> None:
+    def __init__(self, reason: str, *, retries_slowly: bool = False) -> None:
         super().__init__(reason)
-        self.look_again = look_again
+        self.retries_slowly = retries_slowly
 
 
 class SendRejected(GatewayError):

@@ -94,7 +94,7 @@ async def test_a_bug_spends_the_budget_and_is_parked(how: str, autojump_clock: t
         status = supervisor.status("a")
         assert status.state == "parked"
         assert status.reason is not None
-        expected = {"return": "bug: ReturnedQuietly: it ended without a request", "exit": "bug: SystemExit: no such option"}
+        expected = {"return": "bug: UnexpectedReturn: it ended without a request", "exit": "bug: SystemExit: no such option"}
         assert status.reason.startswith(expected.get(how.partition(" ")[0], "bug: KeyError: 'chat'"))
         assert len(lives) == 6
         assert status.restarts == 5
@@ -132,7 +132,7 @@ async def test_needs_operator_parks_at_once_and_the_reason_stays(autojump_clock:
 
 
 DAY = 86_400.0
-ELSEWHERE = NeedsOperator("unknown token", look_again=True)
+ELSEWHERE = NeedsOperator("unknown token", retries_slowly=True)
 
 
 async def test_what_may_be_mended_elsewhere_is_looked_at_again_slowly_and_stays_parked(

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import trio
 
-from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage
 from gatewayd.model.message.intents import Message
 from gatewayd.model.message.route import Route
 from gatewayd.model.turn import TURN, IllegalMove, TurnState
@@ -28,7 +28,7 @@ WAYS: dict[TurnState, tuple[TurnState, ...]] = {
 
 def a_turn(slots: trio.Semaphore) -> LiveTurn:
     route = Route("assistant", "assistant:chat:main:dm:7", "default")
-    waiting = Waiting(1, InboundRow(1, message(), "received", 0), route, Message())
+    waiting = WaitingMessage(1, InboundRow(1, message(), "received", 0), route, Message())
     return LiveTurn([waiting], slots, has_slot=True, on_move=lambda turn: None, offer=lambda question: None, now=EPOCH)
 
 

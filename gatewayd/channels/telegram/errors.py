@@ -145,7 +145,7 @@ def gateway_error(error: ApiError, purpose: Purpose) -> GatewayError:
             scope: Scope = "conversation" if purpose == "send" else "account"
             return TryAgain(reason, after_seconds=error.retry_after_seconds, scope=scope)
         case "look again":
-            return NeedsOperator(reason, look_again=True)
+            return NeedsOperator(reason, retries_slowly=True)
         case "needs operator":
             return NeedsOperator(reason)
         case "rejected":

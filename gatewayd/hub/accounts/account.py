@@ -18,7 +18,7 @@ from msgspec import Struct
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
-from gatewayd.actor.life import Life, ReturnedQuietly
+from gatewayd.actor.life import Life, UnexpectedReturn
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.queue import MailboxStatistics
@@ -51,7 +51,7 @@ class Journal(Protocol):
     ) -> list[InboundRow]: ...
 
 
-class Waiting(Protocol):
+class QueueSource(Protocol):
     """The backlog, as accounts need it."""
 
     def waiting_of(self, channel: str, account: str) -> int: ...
@@ -64,7 +64,7 @@ class AccountContext:
     """What all accounts share. ``redact`` takes secrets out of texts."""
 
     outbox: Outbox
-    backlog: Waiting
+    backlog: QueueSource
     state: StateRows
     http: "httpx2.AsyncClient"
     log: "FilteringBoundLogger"
@@ -240,9 +240,9 @@ class AccountActor:
         """Whether the store has not taken the outcomes of some sends."""
         return self._sender.has_unsettled
 
-    async def settle_outcomes(self) -> None:
+    async def record_results(self) -> None:
         """Record these outcomes now. :raises TryAgain: the store still refuses them."""
-        await self._sender.settle_outcomes()
+        await self._sender.record_results()
 
     def stop_listening(self) -> None:
         """Receive nothing any more, and go on sending. A life that begins after this only waits. For the drain, and for an
@@ -312,7 +312,7 @@ class AccountActor:
                 with third_party():
                     await channel.listen(_Delivery(self, life))
             if not self._draining:
-                raise ReturnedQuietly("listen returned")
+                raise UnexpectedReturn("listen returned")
         # Only after ``stop_listening``: the account hears nothing, and sends the rest of its mailbox.
         life.expect_silence(None)
         await trio.sleep_forever()

@@ -17,7 +17,7 @@ from gatewayd.actor.child import ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life
 from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor, Verdict
-from gatewayd.hub.accounts.account import AccountActor, AccountContext, AccountStatistics, Journal, Waiting
+from gatewayd.hub.accounts.account import AccountActor, AccountContext, AccountStatistics, Journal, QueueSource
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.outbox import Outbox
@@ -57,7 +57,7 @@ class ChannelManager:
         opener: Callable[[ChannelPlugin], ChannelOpener],
         *,
         outbox: Outbox,
-        backlog: Waiting,
+        backlog: QueueSource,
         http: "httpx2.AsyncClient",
     ) -> None:
         self._events = context.events
@@ -217,23 +217,23 @@ class ChannelManager:
             actor.listen_again()
         if self._is_to_run(actor) and (state == "stopped" or (not lives and actor.is_outdated)):
             await self._supervisor.start(name)
-        await self._settle_outcomes(name, actor)
+        await self._record_results(name, actor)
 
     async def _remove(self, name: str, actor: AccountActor) -> bool:
         """Stop it and forget it. False: it was configured again meanwhile, or some outcomes of its sends are not recorded."""
         await self._supervisor.stop(name)
-        await self._settle_outcomes(name, actor)
+        await self._record_results(name, actor)
         if not actor.removed or actor.has_unsettled:
             return False
         self._pool.forget(name)
         self._outbox.forget(actor.settings.channel, actor.settings.account)
         return True
 
-    async def _settle_outcomes(self, name: str, actor: AccountActor) -> None:
+    async def _record_results(self, name: str, actor: AccountActor) -> None:
         """Record outcomes of sends that the store has not taken, for an account that may have no next life."""
         while actor.has_unsettled and self._is_down(name) and not self._pool.is_scheduled(name):
             try:
-                await actor.settle_outcomes()
+                await actor.record_results()
             except TryAgain:
                 await trio.sleep(_STORE_RETRY_SECONDS)
 
@@ -301,8 +301,8 @@ class ChannelManager:
 
     def _on_failure(self, name: str, verdict: Verdict, error: BaseException) -> None:
         account = AccountId.parse(name)
-        log = self._log.bind(channel=account.channel, account=account.name, cure=verdict.cure, reason=verdict.reason)
-        if verdict.cure == "restart":
+        log = self._log.bind(channel=account.channel, account=account.name, action=verdict.action, reason=verdict.reason)
+        if verdict.action == "restart":
             log.error("account_crashed", traceback=self._redact(trace_of(error))[-_LONGEST_TRACEBACK:])
         else:
             log.warning("account_failed")

@@ -31,7 +31,7 @@ _SETTLE_SECONDS = 10.0
 """How long the store may take for one outcome, also while the account is being stopped."""
 
 
-class Outcome(Struct, frozen=True):
+class SendResult(Struct, frozen=True):
     """The outcome of one call: how the row is settled, and the error with which the account fails, if it does.
     ``attempt_counts``: it counts for ``outbox.max_attempts``."""
 
@@ -68,7 +68,7 @@ class Sender:
         self._busy: set[int] = set()
         self._changed = Wakeup()
         self._calls: dict[int, trio.CancelScope] = {}
-        self._unsettled: dict[int, tuple[OutboundRow, Outcome]] = {}
+        self._unsettled: dict[int, tuple[OutboundRow, SendResult]] = {}
         self.last_sent_at: float | None = None
 
     def reconfigure(self, config: OutboxSection) -> None:
@@ -100,7 +100,7 @@ class Sender:
         :raises NeedsOperator: a send said so.
         :raises Exception: a bug of the driver. Its row is a dead letter, so it happens once.
         """
-        await self.settle_outcomes()
+        await self.record_results()
         queue = self._outbox.queue(self._channel, self._account)
         # A writer that was cancelled right after its commit has left a row that only the store has.
         await _reading(queue.load)
@@ -117,7 +117,7 @@ class Sender:
         """Whether outcomes of earlier lives are not recorded yet."""
         return bool(self._unsettled)
 
-    async def settle_outcomes(self) -> None:
+    async def record_results(self) -> None:
         """Record the outcomes of earlier lives. :raises TryAgain: the store still refuses, or does not answer."""
         while self._unsettled:
             row, outcome = self._unsettled.pop(next(iter(self._unsettled)))
@@ -165,7 +165,7 @@ class Sender:
             if outcome.failure is not None:
                 raise outcome.failure
 
-    async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> Outcome | None:
+    async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> SendResult | None:
         """The one call. None: the row is not ready any more. Shielded: only its own deadline may end it."""
         seconds = self._config.send_timeout_seconds
         began_at = trio.current_time()
@@ -185,45 +185,45 @@ class Sender:
             del self._calls[row.id]
         if receipt is not None:
             self._pace.note_success()
-            return Outcome("sent", receipt=receipt)
+            return SendResult("sent", receipt=receipt)
         if not called:
             return _not_called(error)
         if error is None or (scope.cancel_called and not isinstance(error, GatewayError)):
             # An error that a driver raises while it cleans up is no answer either.
             cut = f"cut after {trio.current_time() - began_at:.3g} s without an answer"
-            return Outcome("unknown", cut, failure=error)
+            return SendResult("unknown", cut, failure=error)
         return self._judge_error(row, error)
 
-    def _judge_error(self, row: OutboundRow, error: BaseException) -> Outcome:
+    def _judge_error(self, row: OutboundRow, error: BaseException) -> SendResult:
         match error:
             case TryAgain():
                 return self._judge_outage(row, error)
             case NeedsOperator():
-                return Outcome("ready", self._redact(error.reason), failure=error)
+                return SendResult("ready", self._redact(error.reason), failure=error)
             case SendRejected():
-                return Outcome("dead", self._redact(error.reason))
+                return SendResult("dead", self._redact(error.reason))
             case OutcomeUnknown() | StoreRefused():
                 # The driver stores something of its own with a send, before its call or after it.
-                return Outcome("unknown", self._redact(error.reason))
+                return SendResult("unknown", self._redact(error.reason))
             case _:
-                return Outcome("dead", f"bug: {describe(error, self._redact)}", failure=error)
+                return SendResult("dead", f"bug: {describe(error, self._redact)}", failure=error)
 
-    def _judge_outage(self, row: OutboundRow, error: TryAgain) -> Outcome:
+    def _judge_outage(self, row: OutboundRow, error: TryAgain) -> SendResult:
         reason = self._redact(error.reason)
         if error.scope == "sends":
             seconds = self._pace.hold(error, reason)
-            return Outcome("ready", reason, next_attempt_at=self._now() + seconds, attempt_counts=False)
+            return SendResult("ready", reason, next_attempt_at=self._now() + seconds, attempt_counts=False)
         attempts = row.attempts + 1
         failure = error if error.scope == "account" else None
         if attempts >= self._config.max_attempts:
             # The next rows of the conversation wait as long as the platform has asked.
             pause = None if error.after_seconds is None else self._now() + error.after_seconds
-            return Outcome("dead", f"given up after {attempts} attempts: {reason}", next_attempt_at=pause, failure=failure)
+            return SendResult("dead", f"given up after {attempts} attempts: {reason}", next_attempt_at=pause, failure=failure)
         delay = self._backoff.delay(attempts, at_least=error.after_seconds)
-        return Outcome("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
+        return SendResult("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
-    async def _settle(self, row: OutboundRow, outcome: Outcome) -> None:
-        """Record the outcome. If that fails, keep it for ``settle_outcomes``.
+    async def _settle(self, row: OutboundRow, outcome: SendResult) -> None:
+        """Record the outcome. If that fails, keep it for ``record_results``.
 
         :raises TryAgain: the store refuses, or does not answer.
         """
@@ -264,11 +264,11 @@ def _receipt(found: object) -> Receipt:
     raise OutcomeUnknown("bug: send returned no Receipt with the message's id as a text")
 
 
-def _not_called(error: BaseException | None) -> Outcome:
+def _not_called(error: BaseException | None) -> SendResult:
     """The row could not be marked, so it was not sent, whatever state the store has."""
     if isinstance(error, StoreRefused):
         refused = TryAgain(f"the store cannot record what is sent: {error.reason}")
-        return Outcome("ready", failure=refused, attempt_counts=False)
+        return SendResult("ready", failure=refused, attempt_counts=False)
     if isinstance(error, SendRejected):
-        return Outcome("dead", error.reason)
-    return Outcome("ready", failure=error or TryAgain("the store did not answer in time"), attempt_counts=False)
+        return SendResult("dead", error.reason)
+    return SendResult("ready", failure=error or TryAgain("the store did not answer in time"), attempt_counts=False)

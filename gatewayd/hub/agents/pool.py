@@ -260,7 +260,7 @@ class AgentPool:
         # A core that was closed (by a restart, a reload or the end) needs no operator, unlike a parked one.
         state = "closed" if status.state == "stopped" else STATES[status.state]
         tell = self._log.warning if state in ("waiting", "parked") else self._log.info
-        tell("agent_state", agent=status.name, state=state, reason=status.reason)
+        tell("agent_state_changed", agent=status.name, state=state, reason=status.reason)
         self._events.emit("agent.state", agent=status.name, state=state, reason=status.reason)
 
 

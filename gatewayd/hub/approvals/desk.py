@@ -249,7 +249,7 @@ class ApprovalDesk:
             row = await self._store.decide_approval(approval_id, state, by=_GATEWAYD, note=note, now=self._now(), audit=audit)
             self._forget(approval_id)
             if row is not None:
-                await self._tell(row, _GATEWAYD)
+                await self._notify(row, _GATEWAYD)
         return row
 
     def fresh(self, turn: TurnRequest, request: ToolRequest, ordinal: int) -> Approval:
@@ -299,9 +299,9 @@ class ApprovalDesk:
             await self._rewrite_prompts(row)
             return
         self._forget(row.id)
-        await self._tell(row, by)
+        await self._notify(row, by)
 
-    async def _tell(self, row: Approval, by: str) -> None:
+    async def _notify(self, row: Approval, by: str) -> None:
         self._events.emit(f"approval.{row.state}", id=row.id, tool=row.tool[:_SHOWN_MAX], turn_id=row.turn_id, by=by)
         await self._rewrite_prompts(row)
 

@@ -87,7 +87,7 @@ class QuestionDesk:
         self._configured = configured
         self._outbox = outbox
         self._reports = reports
-        self._asking = 0
+        self._slots_used = 0
         self._open: dict[str, OpenQuestion] = {}
         self._asked = Wakeup()
 
@@ -100,12 +100,12 @@ class QuestionDesk:
     def slot(self, *, known: bool) -> Iterator[bool]:
         """One of the bounded number of open questions, each of which keeps a turn in memory; False: the limit is reached. A
         question that is ``known`` from before a restart is not limited."""
-        may = known or self._asking < self._configured.config.approvals.max_pending
-        self._asking += may
+        may = known or self._slots_used < self._configured.config.approvals.max_pending
+        self._slots_used += may
         try:
             yield may
         finally:
-            self._asking -= may
+            self._slots_used -= may
 
     async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
         """At the start, withdraw the questions of these accounts whose turn is gone."""

@@ -29,8 +29,8 @@ from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
-Refusal = Literal["again", "elsewhere", "forged", "late", "not_an_approver", "not_offered", "unknown"]
-_REFUSED: Final[Mapping[Refusal, DoneReason]] = {
+RejectionReason = Literal["again", "elsewhere", "forged", "late", "not_an_approver", "not_offered", "unknown"]
+_REFUSED: Final[Mapping[RejectionReason, DoneReason]] = {
     "again": "approval_refused_again",
     "elsewhere": "approval_refused_elsewhere",
     "forged": "approval_refused_forged",
@@ -173,7 +173,7 @@ class ApprovalResponses:
             return await self._refuse(envelope, response, "again", "You have answered this already.")
         return await self._refuse(envelope, response, "not_offered", reason)
 
-    async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> Refusal | None:
+    async def _why_not(self, envelope: InboundEnvelope, approval: Approval) -> RejectionReason | None:
         """Why this person may not answer this request in this chat; None: they may."""
         here = envelope.conversation
         names = {str(here), str(ConversationId(here.account, here.peer.whole))}
@@ -189,7 +189,9 @@ class ApprovalResponses:
             return "not_an_approver"
         return None
 
-    async def _refuse(self, envelope: InboundEnvelope, response: ApprovalResponse, why: Refusal, text: str) -> CommandResult:
+    async def _refuse(
+        self, envelope: InboundEnvelope, response: ApprovalResponse, why: RejectionReason, text: str
+    ) -> CommandResult:
         """Refuse a response and record that. The number of entries for one person is limited."""
         who = _identity(envelope)
         now = self._now()

@@ -24,7 +24,7 @@ _MAX_PENDING_PER_ACCOUNT = 100
 _MAX_PEOPLE = 100_000
 
 
-class Verdict(Struct, frozen=True):
+class AccessDecision(Struct, frozen=True):
     """``reason`` is machine-readable, and is recorded with a row that is not admitted. ``rule`` is the configuration key that
     decided, or "pairing"."""
 
@@ -33,12 +33,12 @@ class Verdict(Struct, frozen=True):
     rule: str = ""
 
 
-def _drop(reason: DroppedReason, rule: str = "") -> Verdict:
-    return Verdict("drop", reason, rule)
+def _drop(reason: DroppedReason, rule: str = "") -> AccessDecision:
+    return AccessDecision("drop", reason, rule)
 
 
-def _admit(rule: str) -> Verdict:
-    return Verdict("admit", rule=rule)
+def _admit(rule: str) -> AccessDecision:
+    return AccessDecision("admit", rule=rule)
 
 
 class AccessControl:
@@ -59,7 +59,7 @@ class AccessControl:
         for row in await self._store.list_pairings("pending", limit=_MAX_PEOPLE):
             self._pending[row.code] = row
 
-    def judge(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> Verdict:
+    def judge(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> AccessDecision:
         """Admit, ask for pairing, or drop with a reason."""
         if envelope.kind == "membership":
             return _drop("membership")
@@ -74,7 +74,7 @@ class AccessControl:
         talk = judge_group(envelope, frame)
         return _admit(talk.rule) if talk.reason == "admitted" else _drop(talk.reason, talk.rule)
 
-    def _judge_dm(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> Verdict:
+    def _judge_dm(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> AccessDecision:
         policy = _dm_policy(frame, plugin)
         sender = envelope.sender.id
         if policy == "disabled":
@@ -89,7 +89,7 @@ class AccessControl:
             return _drop("not_on_allow_list", "allow_from")
         if (envelope.channel, envelope.account, sender) in self._paired:
             return _admit("pairing")
-        return Verdict("pair", "pairing_required", "pairing")
+        return AccessDecision("pair", "pairing_required", "pairing")
 
     async def request_pairing(self, envelope: InboundEnvelope) -> str | None:
         """Record a pairing request of a stranger. Returns the text to send them; None if they were told a short while ago, or if

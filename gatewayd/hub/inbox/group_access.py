@@ -9,7 +9,7 @@ from gatewayd.model.lifecycle import DroppedReason
 from gatewayd.model.message.envelope import InboundEnvelope
 
 
-class Talk(Struct, frozen=True):
+class GroupDecision(Struct, frozen=True):
     """Whether a sender may talk in a group. ``reason`` is machine-readable; ``rule`` is the account's key that decides."""
 
     allowed: bool
@@ -17,18 +17,18 @@ class Talk(Struct, frozen=True):
     rule: str
 
 
-def judge_group(envelope: InboundEnvelope, frame: AccountFrame) -> Talk:
+def judge_group(envelope: InboundEnvelope, frame: AccountFrame) -> GroupDecision:
     """Whether a message from a group or channel is for the agent."""
     name, rules = frame.group_name(envelope.peer.id), frame.group_rules(envelope.peer.id)
     if frame.group_policy == "disabled":
-        return Talk(False, "groups_disabled", "group_policy")
+        return GroupDecision(False, "groups_disabled", "group_policy")
     if frame.group_policy == "allowlist" and name is None:
-        return Talk(False, "group_not_on_allow_list", "groups")
-    talk = _judge_sender(envelope, frame)
-    if talk.allowed and not envelope.addressed and must_mention(frame, envelope.peer.id):
+        return GroupDecision(False, "group_not_on_allow_list", "groups")
+    decision = _judge_sender(envelope, frame)
+    if decision.allowed and not envelope.addressed and must_mention(frame, envelope.peer.id):
         own = isinstance(frame.groups, dict) and rules.require_mention is not None
-        return Talk(False, "not_addressed", f"{_table_of(name, frame)}.require_mention" if own else "require_mention")
-    return talk
+        return GroupDecision(False, "not_addressed", f"{_table_of(name, frame)}.require_mention" if own else "require_mention")
+    return decision
 
 
 def must_mention(frame: AccountFrame, group_id: str) -> bool:
@@ -51,19 +51,19 @@ def who_in_group(group_id: str, frame: AccountFrame) -> str:
     return f"{who}, when the bot is addressed" if must_mention(frame, group_id) else who
 
 
-def _judge_sender(envelope: InboundEnvelope, frame: AccountFrame) -> Talk:
+def _judge_sender(envelope: InboundEnvelope, frame: AccountFrame) -> GroupDecision:
     """The first rule that admits the sender. Rules that admit everybody come last, so that the answer is as specific as
     possible."""
     name, rules = frame.group_name(envelope.peer.id), frame.group_rules(envelope.peer.id)
     table, sender = _table_of(name, frame), envelope.sender.id
     if envelope.via is None and sender in frame.operators:
-        return Talk(True, "admitted", "operators")
+        return GroupDecision(True, "admitted", "operators")
     if envelope.via is None and sender in rules.commands:
-        return Talk(True, "admitted", f"{table}.commands")
+        return GroupDecision(True, "admitted", f"{table}.commands")
     if rules.allow_from is None:
-        return Talk(True, "admitted", table)
+        return GroupDecision(True, "admitted", table)
     allowed = sender in rules.allow_from or may_all_talk(rules)
-    return Talk(allowed, "admitted" if allowed else "not_on_group_allow_list", f"{table}.allow_from")
+    return GroupDecision(allowed, "admitted" if allowed else "not_on_group_allow_list", f"{table}.allow_from")
 
 
 def _table_of(name: str | None, frame: AccountFrame) -> str:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.operations.dead_letters import Takers, check_dead_letter, drop, put_back, why_not
+from gatewayd.hub.operations.dead_letters import AccountAvailability, check_dead_letter, drop, put_back, why_not
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import Conflict, NotFound, StoreRefused
 from gatewayd.model.lifecycle import DeadLetterState
@@ -40,7 +40,7 @@ _NOTE_MAX: Final = 500
 class Inbox(Protocol):
     """Where messages run again: hub/inbox/inbox.py."""
 
-    def availability(self) -> Takers: ...
+    def availability(self) -> AccountAvailability: ...
 
     def resume(self, rows: Sequence[InboundRow]) -> None: ...
 
@@ -50,7 +50,7 @@ class Outgoing(Protocol):
 
     def is_unsettled(self, outbound_id: int) -> bool: ...
 
-    def take_back(self, row: OutboundRow, was: DeadLetterState) -> None: ...
+    def requeue(self, row: OutboundRow, was: DeadLetterState) -> None: ...
 
     def note_dropped(self, was: DeadLetterState) -> None: ...
 
@@ -234,7 +234,7 @@ class DeadLetterQueue:
             self._events.emit(said, ref=ref_of(each.row), by=by)
             if isinstance(each.row, OutboundRow):
                 if action == "retry":
-                    self._outbox.take_back(each.row, each.was)
+                    self._outbox.requeue(each.row, each.was)
                 else:
                     self._outbox.note_dropped(each.was)
         messages = [each.row for each in repairs.done if isinstance(each.row, InboundRow)]

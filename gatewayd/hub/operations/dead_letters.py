@@ -12,7 +12,7 @@ from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import request_of
 from gatewayd.ports.store import Account, DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, ref_of
 
-Takers = Mapping[Account, str | None]
+AccountAvailability = Mapping[Account, str | None]
 """The configured accounts, and why one takes no message now (it is full), or None."""
 _REASON_MAX: Final = 200
 
@@ -26,7 +26,7 @@ def check_dead_letter(row: DeadLetterRow) -> None:
         raise Conflict(f"{ref_of(row)} is no dead letter (any more): it is {row.state}{reason}")
 
 
-def put_back(facts: DeadLetterFacts, *, accounts: Takers, by: str, note: str | None, now: float) -> list[Repair]:
+def put_back(facts: DeadLetterFacts, *, accounts: AccountAvailability, by: str, note: str | None, now: float) -> list[Repair]:
     """Retry a dead letter, together with the edits that ended in its turn. Without them it would run unedited.
 
     :raises Conflict: it is no dead letter (any more), or it would be wrong to retry it.
@@ -44,7 +44,7 @@ def drop(row: DeadLetterRow, *, by: str, note: str | None, now: float) -> Repair
     return Repair(row, _entry(row, "dead_letter.dropped", by, note, now))
 
 
-def why_not(facts: DeadLetterFacts, accounts: Takers) -> str | None:
+def why_not(facts: DeadLetterFacts, accounts: AccountAvailability) -> str | None:
     """Why a dead letter cannot be retried; None: it can."""
     row = facts.row
     if isinstance(row, OutboundRow):

@@ -31,7 +31,7 @@ STALL_TOLD_SECONDS: Final = 600.0
 """How long a stall of the event loop stays a problem after its end."""
 
 
-class Refused(Struct, frozen=True):
+class RejectedReload(Struct, frozen=True):
     """A new configuration was refused ``at`` this time. The one before it is in force."""
 
     at: float
@@ -51,7 +51,7 @@ class Facts(Struct, frozen=True):
     agents: tuple[AgentStatus, ...]
     abandoned_tasks: tuple[AbandonedTask, ...] = ()
     stall: Stall | None = None
-    refused: Refused | None = None
+    refused: RejectedReload | None = None
     no_descriptors_since: float | None = None
 
 

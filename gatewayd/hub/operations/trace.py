@@ -7,7 +7,7 @@ from typing import Final, assert_never, get_args
 import msgspec
 from msgspec import Struct
 
-from gatewayd.hub.operations.dead_letters import Takers
+from gatewayd.hub.operations.dead_letters import AccountAvailability
 from gatewayd.hub.operations.trace_rows import TraceRows, gather
 from gatewayd.model.errors import NotFound
 from gatewayd.model.lifecycle import (
@@ -111,7 +111,7 @@ _QUESTION: Final[Mapping[QuestionState, str]] = {
 class Tracer:
     """Finds traces. ``accounts`` gives the configured accounts."""
 
-    def __init__(self, store: Store, *, accounts: Callable[[], Takers]) -> None:
+    def __init__(self, store: Store, *, accounts: Callable[[], AccountAvailability]) -> None:
         self._store = store
         self._accounts = accounts
 

@@ -294,7 +294,7 @@ class Outbox:
         """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere."""
         return any(outbound_id in queue for queue in self._queues.values())
 
-    def take_back(self, row: OutboundRow, was: DeadLetterState) -> None:
+    def requeue(self, row: OutboundRow, was: DeadLetterState) -> None:
         """Queue a row that an operator has retried and that was settled as ``was``. The caller has just committed that."""
         self._counts[was] = self._counts.get(was, 0) - 1
         self._enqueue([row])

@@ -41,7 +41,7 @@ class MailboxStatistics(Struct, frozen=True):
     conversations: int
 
 
-class Waiting(Struct):
+class WaitingReply(Struct):
     """An unsettled row. ``row`` is set while it has a permit. ``queued_at`` is in Unix seconds, ``since`` is the same on the
     timer. ``asked_at`` is the time of the message whose answer is complete with this row."""
 
@@ -73,7 +73,7 @@ class OutboundQueue:
         self._configured = configured
         self._now = now
         # All unsettled rows, by age; and those that are being sent.
-        self._rows: dict[int, Waiting] = {}
+        self._rows: dict[int, WaitingReply] = {}
         self._sending: set[int] = set()
         self._lines: dict[str, _Line] = {}
         # The conversation of each row that is out, in the order of posting.
@@ -100,7 +100,7 @@ class OutboundQueue:
         if line is None:
             line = self._lines[row.conversation] = _Line(row.conversation)
         since = trio.current_time() - max(0.0, self._now() - row.queued_at)
-        self._rows[row.id] = Waiting(line.conversation, row.queued_at, since, asked_at)
+        self._rows[row.id] = WaitingReply(line.conversation, row.queued_at, since, asked_at)
         # Two writers may enqueue in another order than they committed in.
         insort(line.numbers, row.id)
         if row.next_attempt_at is not None:
@@ -131,7 +131,7 @@ class OutboundQueue:
         elif number in self._rows:
             self._sending.add(number)
 
-    def end(self, number: int) -> Waiting | None:
+    def end(self, number: int) -> WaitingReply | None:
         """Remove a row that has ended: the next one of its conversation may go."""
         waiting = self._rows.pop(number, None)
         if waiting is not None:
@@ -245,10 +245,10 @@ class OutboundQueue:
 
     async def _fetch(self) -> None:
         """Read the texts of the next rows, as many as there are permits."""
-        self._make_room()
+        self._revoke_permits()
         numbers = self._next_numbers(max(1, self._size - len(self._out) - len(self._ahead)))
         rows = {row.id: row for row in await self._read(numbers)}
-        self._make_room()
+        self._revoke_permits()
         for number in numbers:
             if number in rows:
                 self._keep(rows[number])
@@ -261,7 +261,7 @@ class OutboundQueue:
         numbers = chain.from_iterable(zip_longest(*(line.numbers for line in lines)))
         return list(islice((number for number in numbers if number is not None and self._rows[number].row is None), most))
 
-    def _make_room(self) -> None:
+    def _revoke_permits(self) -> None:
         """Take permits from the rows whose turn comes last: a quarter at once, so that not each row costs a read."""
         while self._ahead and len(self._out) + len(self._ahead) > self._size * 3 // 4:
             self._drop_text(next(reversed(self._ahead)))
@@ -280,7 +280,7 @@ class OutboundQueue:
         self._ahead.pop(number, None)
         self._rows[number].row = None
 
-    def _free(self, number: int, waiting: Waiting) -> _Line:
+    def _free(self, number: int, waiting: WaitingReply) -> _Line:
         """Take a row out of its conversation."""
         line = self._lines[waiting.conversation]
         self._sending.discard(number)

@@ -22,7 +22,7 @@ from gatewayd.hub.turns.prompt import request_of
 from gatewayd.hub.turns.retries import Agents, Retries
 from gatewayd.hub.turns.run import RunningTurn
 from gatewayd.hub.turns.sessions import SessionMap
-from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import AgentFailed, NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Attachment
@@ -98,7 +98,7 @@ class ReplyEngine:
         """Calls that ignored their cancellation, by agent, and where they stand."""
         return self._calls.abandoned_tasks()
 
-    async def run(self, turn: LiveTurn) -> Sequence[Waiting]:
+    async def run(self, turn: LiveTurn) -> Sequence[WaitingMessage]:
         """Run a turn until its rows have ended, or return the messages that another agent is to take. Only cancellation leaves
         rows open otherwise."""
         key = turn.route.session_key

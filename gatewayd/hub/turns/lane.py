@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from gatewayd.hub.turns.slots import Slot
-from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage
 from gatewayd.model.config import QueueMode
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.message.edits import is_edit_of
@@ -25,10 +25,10 @@ class Lane:
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.waiting: list[Waiting] = []
+        self.waiting: list[WaitingMessage] = []
         self.turn: LiveTurn | None = None
         self.to_stop: set[str | None] = set()
-        self._asking = anyio.CancelScope()
+        self._slot_wait = anyio.CancelScope()
 
     @property
     def conversation(self) -> ConversationId | None:
@@ -46,11 +46,11 @@ class Lane:
 
     async def wait_for(self, slot: Slot) -> bool:
         """Acquire a slot for the next turn. False: there is none, because that turn is only to be stopped."""
-        self._asking = anyio.CancelScope()
+        self._slot_wait = anyio.CancelScope()
         self._skip_slot_wait()
-        with self._asking:
+        with self._slot_wait:
             await slot.acquire()
-        return not self._asking.cancelled_caught
+        return not self._slot_wait.cancelled_caught
 
     @contextmanager
     def runs(self, turn: LiveTurn) -> Iterator[None]:
@@ -62,13 +62,13 @@ class Lane:
             self.turn = None
             turn.move("ended")
 
-    def add(self, waiting: Waiting) -> None:
+    def add(self, waiting: WaitingMessage) -> None:
         heapq.heappush(self.waiting, waiting)
 
-    def take_moved(self, belongs: Callable[[Waiting, str], bool]) -> list[Waiting]:
+    def take_moved(self, belongs: Callable[[WaitingMessage, str], bool]) -> list[WaitingMessage]:
         """Remove and return the messages that belong to another lane now."""
-        kept: list[Waiting] = []
-        moved: list[Waiting] = []
+        kept: list[WaitingMessage] = []
+        moved: list[WaitingMessage] = []
         for waiting in self.waiting:
             (kept if belongs(waiting, self.key) else moved).append(waiting)
         if moved:
@@ -76,11 +76,11 @@ class Lane:
             heapq.heapify(self.waiting)
         return moved
 
-    def take(self, mode: QueueMode) -> list[Waiting]:
+    def take(self, mode: QueueMode) -> list[WaitingMessage]:
         """Remove and return the rows of the next turn. A turn that an earlier life began gets the same rows again, in each
         mode."""
         first = heapq.heappop(self.waiting)
-        same: list[Waiting] = []
+        same: list[WaitingMessage] = []
         if first.row.turn_id is not None:
             same = sorted(w for w in self.waiting if w.row.turn_id == first.row.turn_id)
         elif mode != "queue" and not _stands_alone(first):
@@ -97,13 +97,13 @@ class Lane:
         """Whether the message that ``edit`` changes is in the queue."""
         return any(is_waiting_edit_of(edit, waiting.row, waiting.intent) for waiting in self.waiting)
 
-    def _edits_of(self, taken: list[Waiting]) -> list[Waiting]:
+    def _edits_of(self, taken: list[WaitingMessage]) -> list[WaitingMessage]:
         """The edits of these messages so far: an edit belongs to the turn of its message."""
         ids = {waiting.id for waiting in taken}
         edits = (waiting for waiting in sorted(self.waiting) if waiting.id not in ids and waiting.row.envelope.kind == "edit")
         return [edit for edit in edits if any(is_waiting_edit_of(edit.row, waiting.row, waiting.intent) for waiting in taken)]
 
-    def _leave(self, taken: list[Waiting]) -> None:
+    def _leave(self, taken: list[WaitingMessage]) -> None:
         ids = {waiting.id for waiting in taken}
         self.waiting = [waiting for waiting in self.waiting if waiting.id not in ids]
         heapq.heapify(self.waiting)
@@ -113,7 +113,7 @@ class Lane:
         """Whether the running turn does more than wait for people or for its agent."""
         return self.turn is not None and self.turn.is_busy
 
-    def take_answer(self, is_answer: Callable[[InboundEnvelope], bool], *, asked_at: float) -> list[Waiting]:
+    def take_answer(self, is_answer: Callable[[InboundEnvelope], bool], *, asked_at: float) -> list[WaitingMessage]:
         """Remove and return the first message after ``asked_at`` that is an answer, with its edits."""
         for waiting in sorted(self.waiting):
             envelope = waiting.row.envelope
@@ -140,10 +140,10 @@ class Lane:
     def _skip_slot_wait(self) -> None:
         """A turn that is only to be stopped does not wait for a slot."""
         if self.waiting and self.waiting[0].row.turn_id in self.to_stop:
-            self._asking.cancel()
+            self._slot_wait.cancel()
 
 
-def _stands_alone(waiting: Waiting) -> bool:
+def _stands_alone(waiting: WaitingMessage) -> bool:
     """Whether the row is a turn of its own, never collected with other messages."""
     return not isinstance(waiting.intent, Message | Edit)
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 from gatewayd.hub.approvals.questions import OpenQuestion, QuestionDesk
 from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.turns.lane import is_waiting_edit_of
-from gatewayd.hub.turns.turn import Waiting
+from gatewayd.hub.turns.turn import WaitingMessage
 from gatewayd.model.message.intents import Edit, Intent, Skip
 from gatewayd.model.message.route import Route
 from gatewayd.ports.store import InboundRow
@@ -37,7 +37,7 @@ class AnswerCommits:
             answer.rows.append(edit)
         return answer is not None
 
-    async def commit(self, answer: AnswerInCommit) -> list[Waiting]:
+    async def commit(self, answer: AnswerInCommit) -> list[WaitingMessage]:
         """Commit an answer. Returns the rows that have not ended with it: all of them if the question was over, else edits that
         came too late."""
         rows = answer.rows
@@ -46,5 +46,5 @@ class AnswerCommits:
         self._backlog.dequeue(ended)
         self._backlog.complete(ended)
         intents = [answer.intent, *(Edit() for _ in rows[1:])]
-        left = [Waiting(row.id, row, answer.route, intent) for row, intent in zip(rows, intents, strict=True)]
+        left = [WaitingMessage(row.id, row, answer.route, intent) for row, intent in zip(rows, intents, strict=True)]
         return left[len(ended) :]

@@ -19,7 +19,7 @@ from gatewayd.hub.turns.lane import Lane, conversation_of, may_be_answer
 from gatewayd.hub.turns.question_answers import AnswerCommits, AnswerInCommit
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.hub.turns.slots import Slot, Slots, SlotStatistics
-from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage
 from gatewayd.hub.turns.work import TurnWork
 from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
 from gatewayd.model.ids import ConversationId
@@ -127,7 +127,7 @@ class TurnRunner:
         if self._draining or self._tasks is None:
             return
         if not self._handle_at_once(row, route, intent):
-            self._put_in_lane(Waiting(row.id, row, route, intent))
+            self._put_in_lane(WaitingMessage(row.id, row, route, intent))
 
     def _handle_at_once(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether the row does not wait for a turn: it is an answer, a command, or void. Then its task has begun."""
@@ -154,7 +154,7 @@ class TurnRunner:
         both = self._lanes.get(route.session_key), self._former_lanes.get(envelope.conversation)
         return [lane for lane in both if lane is not None]
 
-    def _put_in_lane(self, waiting: Waiting) -> None:
+    def _put_in_lane(self, waiting: WaitingMessage) -> None:
         assert self._tasks is not None, "rows are added while it runs"
         key, row = waiting.route.session_key, waiting.row
         lane = self._lanes.get(key)
@@ -206,7 +206,7 @@ class TurnRunner:
             waiting=sum(len(lane.waiting) for lane in lanes),
         )
 
-    def _belongs(self, waiting: Waiting, key: str) -> bool:
+    def _belongs(self, waiting: WaitingMessage, key: str) -> bool:
         """Whether a message may stay in the lane with this key. A turn that has begun stays with its agent if possible."""
         if not self._has_account(waiting.row):
             return False
@@ -220,7 +220,7 @@ class TurnRunner:
     def _route_of(self, row: InboundRow) -> Route:
         return resolve_route(row.envelope, self._configured.config)
 
-    def _distribute(self, waiting: Sequence[Waiting]) -> None:
+    def _distribute(self, waiting: Sequence[WaitingMessage]) -> None:
         """Put messages into the lanes of their present routes. Messages of removed accounts end."""
         gone: list[InboundRow] = []
         for each in waiting:
@@ -332,7 +332,7 @@ def _is_new_edit(row: InboundRow, intent: Intent) -> bool:
     return isinstance(intent, Edit) and row.turn_id is None
 
 
-def _is_new_message(waiting: Waiting) -> bool:
+def _is_new_message(waiting: WaitingMessage) -> bool:
     """Whether it is a new message: no edit of a waiting one, no button press, and not retried by a person."""
     row, intent = waiting.row, waiting.intent
     return not _is_new_edit(row, intent) and not isinstance(intent, QuestionPress) and not row.retries

@@ -46,7 +46,7 @@ class Slots:
         self._free += limit - self._limit
         self._limit = limit
         self._kept = limit // KEPT if shared else 0
-        self._hand_out()
+        self._grant_free_slots()
 
     def of(self, account: str) -> Slot:
         return _AccountSlots(self, account)
@@ -71,7 +71,7 @@ class Slots:
         self._held[account] -= 1
         if not self._held[account]:
             del self._held[account]
-        self._hand_out()
+        self._grant_free_slots()
 
     def statistics(self) -> SlotStatistics:
         waiting = sum(len(lot) for lot in self._queues.values())
@@ -92,7 +92,7 @@ class Slots:
         self._free -= 1
         self._held[account] = self._held.get(account, 0) + 1
 
-    def _hand_out(self) -> None:
+    def _grant_free_slots(self) -> None:
         while account := next(filter(self._may_be_given, self._queues), None):
             lot = self._queues[account]
             self._take(account)

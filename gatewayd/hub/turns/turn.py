@@ -20,7 +20,7 @@ from gatewayd.ports.store import InboundRow
 _NOTICES_MAX: Final = 5
 
 
-class Waiting(Struct, frozen=True):
+class WaitingMessage(Struct, frozen=True):
     """A row in a lane, with its intent. A row that was begun before a restart comes first: it may be in progress at its agent,
     while an older message that a person has retried is not. Other rows come by id, the order of the commits: two deliveries may
     resume in either order."""
@@ -30,7 +30,7 @@ class Waiting(Struct, frozen=True):
     route: Route
     intent: Intent
 
-    def __lt__(self, other: "Waiting") -> bool:
+    def __lt__(self, other: "WaitingMessage") -> bool:
         return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
 
     @property
@@ -45,7 +45,7 @@ class LiveTurn:
 
     def __init__(
         self,
-        batch: Sequence[Waiting],
+        batch: Sequence[WaitingMessage],
         slot: Slot,
         *,
         has_slot: bool,
@@ -225,7 +225,7 @@ class LiveTurn:
             self._notices.add(notice)
         return is_new
 
-    def open_messages(self) -> list[Waiting]:
+    def open_messages(self) -> list[WaitingMessage]:
         """Its messages for another turn, with their rows as the store has them after its attempts."""
         if self.attempt == max(row.attempts for row in self.rows):
             return list(self.batch)

@@ -9,7 +9,7 @@ from gatewayd.hub.inbox.backlog import Backlog
 from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.sessions import SessionMap
-from gatewayd.hub.turns.turn import LiveTurn, Waiting
+from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage
 from gatewayd.model.lifecycle import DroppedReason
 from gatewayd.model.message.intents import NewSession, QuestionPress
 from gatewayd.ports.store import InboundRow
@@ -27,7 +27,7 @@ class TurnWork:
         self._backlog = backlog
         self._log = structlog.get_logger("gatewayd.turns")
 
-    async def run(self, turn: LiveTurn) -> Sequence[Waiting]:
+    async def run(self, turn: LiveTurn) -> Sequence[WaitingMessage]:
         """Returns the open messages that another agent is to take; usually none."""
         match turn.intent:
             case NewSession(text):
@@ -39,7 +39,7 @@ class TurnWork:
             case _:
                 return await self._engine.run(turn)
 
-    async def _begin_session(self, turn: LiveTurn, text: str) -> Sequence[Waiting]:
+    async def _begin_session(self, turn: LiveTurn, text: str) -> Sequence[WaitingMessage]:
         """``/new``: a new session, once, also over a restart; then the turn of its text, if there is one."""
         [row], route = turn.rows, turn.route
         if not await until_stored(lambda: self._sessions.is_made_by(route, row.id)):

@@ -3,7 +3,7 @@
 from functools import partial
 from itertools import count
 
-from gatewayd.hub.operations.dead_letters import Takers, drop, put_back
+from gatewayd.hub.operations.dead_letters import AccountAvailability, drop, put_back
 from gatewayd.hub.voters import Voters
 from gatewayd.model.lifecycle import EndState, InboundReason, OutboundState
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
@@ -129,10 +129,10 @@ class Clock:
         return self.time
 
 
-ACCOUNTS: Takers = {("telegram", "main"): None}
+ACCOUNTS: AccountAvailability = {("telegram", "main"): None}
 
 
-def retrying(*, now: float = 3.0, note: str | None = None, accounts: Takers = ACCOUNTS) -> RetryRule:
+def retrying(*, now: float = 3.0, note: str | None = None, accounts: AccountAvailability = ACCOUNTS) -> RetryRule:
     """As an operator retries."""
     return partial(put_back, accounts=accounts, by="operator:ann", note=note, now=now)
 

@@ -9,7 +9,7 @@ import anyio
 import anyio.abc
 import structlog
 
-from gatewayd.actor.supervisor import Verdict, judge
+from gatewayd.actor.supervisor import Verdict, classify_failure
 from gatewayd.agents.acp.core import AcpCore
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
@@ -157,7 +157,7 @@ async def open_doomed(services: Services, *options: str, **settings: Setting) ->
     except ExceptionGroup as error:
         if not done:
             raise
-        verdicts.append(judge(error))
+        verdicts.append(classify_failure(error))
 
 
 async def judge_opening(services: Services, *options: str, **settings: Setting) -> Verdict:
@@ -166,7 +166,7 @@ async def judge_opening(services: Services, *options: str, **settings: Setting) 
         async with open_core(services, *options, **settings):
             raise AssertionError("it is open")
     except (ExceptionGroup, NeedsOperator) as error:
-        return judge(error)
+        return classify_failure(error)
 
 
 def run_soon(group: anyio.abc.TaskGroup, core: AcpCore, turn: FakeTurn) -> list[Final | GatewayError]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from gatewayd.actor.supervisor import Verdict, judge
+from gatewayd.actor.supervisor import Verdict, classify_failure
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
 from gatewayd.agents.acp.turn.wording import FORGOTTEN
@@ -142,7 +142,7 @@ async def test_a_process_that_ends_in_mid_turn_cuts_the_turn_and_fails_the_core(
             turn = FakeTurn(await core.new_session("key"), "die 3")
             final = await core.run(turn)
             assert (final.text, final.cut) == ("Dying.", f"{MID_TURN}: the agent closed its output")
-        assert [verdict.cure for verdict in ended] == ["wait"]
+        assert [verdict.action for verdict in ended] == ["wait"]
         assert "ended with exit code 3; its last output: " in ended[0].reason
         assert "a fatal problem" in ended[0].reason
         assert turn.streamed == "Dying. "
@@ -288,7 +288,7 @@ async def test_a_line_without_end_ends_the_process(services: Services) -> None:
         async with open_doomed(services) as (core, ended):
             with pytest.raises(AgentFailed, match="sent a line of more than 8 MiB"):
                 await core.run(FakeTurn(await core.new_session("key"), "huge 9000000"))
-    assert ended[0].cure == "wait"
+    assert ended[0].action == "wait"
     assert "sent a line of more than 8 MiB" in ended[0].reason
 
 
@@ -336,13 +336,13 @@ async def test_one_that_does_not_stop_is_started_again(services: Services) -> No
                 group.cancel_scope.cancel()
             with pytest.raises(TryAgain, match=r"did not stop within 0\.2 s"):
                 await core.run(FakeTurn(session, "say hello"))
-    assert ended[0].cure == "wait"
+    assert ended[0].action == "wait"
 
 
 async def test_an_agent_that_never_answers_is_an_outage(services: Services) -> None:
     with anyio.fail_after(FAILS_AFTER):
         verdict = await judge_opening(services, "--mute", "initialize", start_timeout_seconds=0.3)
-    assert verdict.cure == "wait"
+    assert verdict.action == "wait"
     assert "the agent gave no answer to initialize within 0.3 s" in verdict.reason
 
 
@@ -356,13 +356,13 @@ async def test_an_agent_that_makes_no_session_is_started_again(services: Service
                         await core.new_session("key")
             if ended:
                 break
-    assert ended[0].cure == "wait"
+    assert ended[0].action == "wait"
 
 
 async def test_an_agent_that_cannot_start_is_an_outage_with_its_last_output(services: Services) -> None:
     with anyio.fail_after(FAILS_AFTER):
         verdict = await judge_opening(services, "--exit", "7")
-    assert verdict.cure == "wait"
+    assert verdict.action == "wait"
     assert "it cannot start: 7" in verdict.reason
 
 
@@ -370,7 +370,7 @@ async def test_an_agent_that_cannot_start_is_an_outage_with_its_last_output(serv
 async def test_another_version_of_the_protocol_needs_the_operator(services: Services, version: str) -> None:
     with anyio.fail_after(FAILS_AFTER):
         verdict = await judge_opening(services, "--version", version)
-    assert verdict.cure == "park"
+    assert verdict.action == "park"
     assert "of ACP, gatewayd speaks version 1" in verdict.reason
 
 
@@ -420,9 +420,9 @@ async def test_a_command_that_is_no_agent(services: Services, program: str) -> N
             async with open_acp(AgentConfig("mine", settings), services):
                 raise AssertionError("it is open")
         except ExceptionGroup as error:
-            verdict = judge(error)
+            verdict = classify_failure(error)
     assert verdict
-    assert verdict.cure == ("park" if program == "cat" else "wait")
+    assert verdict.action == ("park" if program == "cat" else "wait")
 
 
 async def test_a_process_that_is_killed_while_a_permission_waits_ends_the_turn_and_the_core_at_once(services: Services) -> None:
@@ -439,6 +439,6 @@ async def test_a_process_that_is_killed_while_a_permission_waits_ends_the_turn_a
             pid = core.facts().pid
             assert pid
             os.kill(pid, signal.SIGKILL)
-        assert [verdict.cure for verdict in ended] == ["wait"]
+        assert [verdict.action for verdict in ended] == ["wait"]
         assert "was ended by SIGKILL" in ended[0].reason
         assert len(outcomes) == 1

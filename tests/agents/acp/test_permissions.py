@@ -176,7 +176,7 @@ async def test_hermes_is_started_again_when_its_session_is_broken(services: Serv
             with pytest.raises(TryAgain):
                 await core.run(FakeTurn(session, "say three", turn_id="turn-3"))
             assert await core.turn_state(session, "turn-3") == "new"
-        assert ended[0].cure == "wait"
+        assert ended[0].action == "wait"
         async with open_core(services, "--hermes") as core:
             assert await core.run(FakeTurn(session, "history", turn_id="turn-3")) == Final("say one")
 
@@ -194,7 +194,7 @@ async def test_a_turn_of_hermes_that_broke_after_it_ran_something_is_not_run_aga
             assert final.text == "allow_once: ran ls"
             assert "has no attribute 'startswith'" in str(final.cut)
             assert await core.turn_state(session, "turn-1") == "ended"
-    assert ended[0].cure == "wait"
+    assert ended[0].action == "wait"
     assert ran(services.work) == ["ls"]
 
 
@@ -217,7 +217,7 @@ async def test_a_process_that_ends_while_it_asks_runs_nothing(services: Services
             await turn.asked.wait()
             core._connection.lose("was lost")
     assert [type(outcome) for outcome in outcomes] == [AgentFailed]
-    assert ended[0].cure == "wait"
+    assert ended[0].action == "wait"
     assert ran(services.work) == []
 
 

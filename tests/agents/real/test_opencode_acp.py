@@ -10,7 +10,7 @@ import anyio
 import msgspec
 import pytest
 
-from gatewayd.actor.supervisor import judge
+from gatewayd.actor.supervisor import classify_failure
 from gatewayd.agents.acp.core import AcpCore
 from gatewayd.agents.acp.opener import open_acp
 from gatewayd.agents.acp.settings import AcpSettings
@@ -113,7 +113,7 @@ async def test_two_sessions_whose_calls_share_an_id(
                 os.kill(core.facts().pid or 0, signal.SIGKILL)
                 await anyio.sleep_forever()
         except ExceptionGroup as error:
-            verdict = judge(error)
+            verdict = classify_failure(error)
         assert "was ended by SIGKILL" in verdict.reason
         assert [type(outcome) for outcome in outcomes] == [AgentFailed]
         assert (directory / "bob.txt").exists()

@@ -103,7 +103,7 @@ def test_each_error_answer_has_its_kind(
 def test_what_telegram_may_say_for_minutes_is_looked_at_again_and_a_wrong_setting_is_not() -> None:
     def looks_again(code: int, words: str) -> bool:
         error = gateway_error(ApiError("getMe", code, words), "own")
-        return isinstance(error, NeedsOperator) and error.look_again
+        return isinstance(error, NeedsOperator) and error.retries_slowly
 
     assert all(looks_again(code, "Logged out") for code in (400, 401, 403, 404, 421))
     assert not looks_again(301, "")

@@ -154,7 +154,7 @@ async def test_a_hang_while_connecting_is_an_outage(place: str, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
-        (returning_from_listen, "bug: ReturnedQuietly: listen returned"),
+        (returning_from_listen, "bug: UnexpectedReturn: listen returned"),
         (crashing_in_a_task(KeyError("chat")), "bug: KeyError: 'chat'"),
         (failing(ValueError("GET /bothunter2/getUpdates")), "bug: ValueError: GET /bot***/getUpdates"),
     ],

@@ -319,7 +319,7 @@ def test_whatever_comes_after_whatever_the_last_configuration_is_what_runs(
     trio.run(go, clock=MockClock(autojump_threshold=0))
 
 
-ELSEWHERE = NeedsOperator("unknown token", look_again=True)
+ELSEWHERE = NeedsOperator("unknown token", retries_slowly=True)
 
 
 @pytest.mark.parametrize("mid_look", [False, True])

@@ -68,7 +68,7 @@ async def retry(street: Street, row: OutboundRow) -> None:
     [repaired] = repairs.done
     assert isinstance(repaired.row, OutboundRow)
     assert was.state != "ready"
-    street.outbox.take_back(repaired.row, repaired.was)
+    street.outbox.requeue(repaired.row, repaired.was)
 
 
 @pytest.mark.parametrize("mailbox", [2, 256])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.dead_letters import Takers, check_dead_letter, drop, put_back, why_not
+from gatewayd.hub.operations.dead_letters import AccountAvailability, check_dead_letter, drop, put_back, why_not
 from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import (
     INBOUND,
@@ -23,9 +23,9 @@ from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, ref_of
 from gatewayd.testing.store_contract.rows import ALICE, approval, draft, edit_of, numbered
 
-HERE: Final[Takers] = {("telegram", "main"): None}
-FULL: Final[Takers] = {("telegram", "main"): "the inbox is full"}
-ELSEWHERE: Final[Takers] = {("telegram", "other"): None}
+HERE: Final[AccountAvailability] = {("telegram", "main"): None}
+FULL: Final[AccountAvailability] = {("telegram", "main"): "the inbox is full"}
+ELSEWHERE: Final[AccountAvailability] = {("telegram", "other"): None}
 
 
 def message(number: int = 1, state: InboundState = "dead", *, message_id: str = "77", edits: bool = False) -> InboundRow:
@@ -49,7 +49,7 @@ def reply(
     )
 
 
-def retried(facts: DeadLetterFacts, accounts: Takers = HERE) -> list[DeadLetterRow] | str:
+def retried(facts: DeadLetterFacts, accounts: AccountAvailability = HERE) -> list[DeadLetterRow] | str:
     """What is put back, or why nothing is: the same is said by who only looks."""
     shown = why_not(facts, accounts)
     said: str | None = None

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, STALL_TOLD_SECONDS, Facts, Refused, problems_of
+from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, STALL_TOLD_SECONDS, Facts, RejectedReload, problems_of
 from gatewayd.model.records.dead_letter import DeadLetterCounts
 from gatewayd.model.status import AbandonedTask, AccountStatus, AgentStatus, InboxStatus, Problem, ProblemCode, Stall
 from gatewayd.ports.store import StoreStatistics
@@ -67,7 +67,7 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (replace(WELL, dead_letters=DeadLetterCounts(out_parked=1, oldest_parked_at=THEN)), "dead_letters", "warning", ""),
     (replace(WELL, dead_letters=DeadLetterCounts(out_unknown=2, oldest_unknown_at=THEN)), "unknown_sends", "warning", ""),
     (replace(WELL, stall=Stall(THEN, NOW - THEN - 1, "core.py:7 in run")), "loop_stalled", "warning", ""),
-    (replace(WELL, refused=Refused(THEN, "[limits].turns: …")), "config_refused", "warning", ""),
+    (replace(WELL, refused=RejectedReload(THEN, "[limits].turns: …")), "config_refused", "warning", ""),
 ]
 
 

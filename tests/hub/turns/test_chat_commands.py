@@ -24,7 +24,7 @@ from gatewayd.hub.turns.chat_commands import (
 )
 from gatewayd.hub.turns.lane import Lane
 from gatewayd.hub.turns.sessions import SessionMap
-from gatewayd.hub.turns.turn import Waiting
+from gatewayd.hub.turns.turn import WaitingMessage
 from gatewayd.model.config import AccountFrame, ApprovalsSection, ApproverGroup, GroupRules, SessionsSection
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.message.commands import COMMANDS, Command, May, is_for_another_bot
@@ -110,7 +110,7 @@ def test_all_else_is_the_agent_s_letter_by_letter(text: str, kind: str) -> None:
     first = (text.split() or [""])[0].lower()
     assert (intent != Message()) is (first in NAMES)
     if first != "/new":
-        assert Waiting(1, InboundRow(1, envelope, "received", 0), ROUTE, intent).message is envelope
+        assert WaitingMessage(1, InboundRow(1, envelope, "received", 0), ROUTE, intent).message is envelope
     if is_for_another_bot(envelope):
         assert (kind, intent) == ("group", Message())
 
@@ -148,7 +148,7 @@ def test_who_may_not_use_a_command_is_refused_and_nothing_happens(
 
     async def answered() -> tuple[Completion | None, int]:
         lane = Lane(ROUTE.session_key)
-        lane.add(Waiting(1, waiting, ROUTE, Message()))
+        lane.add(WaitingMessage(1, waiting, ROUTE, Message()))
         intent = ImmediateCommand(replace(command, may=may), role)
         return commands.answer(row, ROUTE, intent, [lane]), len(lane.waiting)
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from gatewayd.hub.turns.outcome import SORRY_GONE
 from gatewayd.hub.turns.retries import AWAY, TRIED_AGAIN, Retries
-from gatewayd.hub.turns.turn import LiveTurn, Waiting, new_turn_id
+from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage, new_turn_id
 from gatewayd.model.config import SessionsSection
 from gatewayd.model.errors import NeedsOperator, TryAgain
 from gatewayd.model.message.intents import Message
@@ -31,7 +31,7 @@ def _turn(row: InboundRow, slots: trio.Semaphore) -> LiveTurn:
     """One that has taken a slot."""
     route = Route("assistant", "assistant:chat:main:dm:7", "default")
     return LiveTurn(
-        [Waiting(row.id, row, route, Message())],
+        [WaitingMessage(row.id, row, route, Message())],
         slots,
         has_slot=True,
         on_move=lambda turn: None,

@@ -333,6 +333,6 @@ class Account:
             case "wreck":
                 raise ValueError("the answer is no JSON")
             case "revoked":
-                raise NeedsOperator("401: the token was revoked", look_again=self.weather.rng.random() < 0.5)
+                raise NeedsOperator("401: the token was revoked", retries_slowly=self.weather.rng.random() < 0.5)
             case _:
                 return

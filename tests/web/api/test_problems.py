@@ -10,7 +10,7 @@ import trio.testing
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
-from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, Refused
+from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, RejectedReload
 from gatewayd.model.config import AccountSettings, AgentFrame, AgentSettings, GatewayConfig, LimitsSection
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
@@ -195,7 +195,7 @@ async def no_descriptors(site: Site) -> Expected:
 
 async def config_refused(site: Site) -> Expected:
     began_at = now()
-    site.gateway.note_refused(Refused(began_at, "[limits].turns is not a number"))
+    site.gateway.note_refused(RejectedReload(began_at, "[limits].turns is not a number"))
     await trio.sleep(60)
     return Expected("config_refused", "", began_at)
 

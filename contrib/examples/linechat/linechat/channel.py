@@ -57,7 +57,7 @@ class LineChannel:
         try:
             listener = await anyio.create_unix_listener(self._path, mode=0o660)
         except OSError as error:
-            raise NeedsOperator(f"cannot listen at {self._path}: {error.strerror}", look_again=True) from error
+            raise NeedsOperator(f"cannot listen at {self._path}: {error.strerror}", retries_slowly=True) from error
         try:
             async with listener:
                 self._services.connection.connected(self._path)

@@ -128,7 +128,7 @@ class Client:
 
 def credentials_refused(what: str, status: int) -> NeedsOperator:
     return NeedsOperator(
-        f"{what}: the server refuses the credentials ({status}): set username and password, or token", look_again=True
+        f"{what}: the server refuses the credentials ({status}): set username and password, or token", retries_slowly=True
     )
 
 
