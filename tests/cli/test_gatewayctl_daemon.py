@@ -73,7 +73,7 @@ async def test_an_approval_is_seen_and_answered(ctl: Ctl, state_dir: Path) -> No
             # Another process: there is nothing of ours to wait on.
             while not (await client.get("/v1/approvals")).json()["approvals"]:  # noqa: ASYNC110
                 await trio.sleep(0.01)
-        assert "approvals  1 waiting: gatewayctl approvals list\n" in (await run(ctl, "status")).out
+        assert "approvals     1 waiting: gatewayctl approvals list\n" in (await run(ctl, "status")).out
         (waiting,) = json.loads((await run(ctl, "approvals", "list", "--json")).out)["approvals"]
         assert 'input    {"do":"delete everything"}\n' in (await run(ctl, "approvals", "show", waiting["id"])).out
         assert (await run(ctl, "approvals", "deny", waiting["id"], "--note", "not today")).code == 0
@@ -124,7 +124,7 @@ async def test_dead_letters_are_repaired_and_traces_told(ctl: Ctl, state_dir: Pa
             told = (await run(ctl, "trace", wanted)).out
             assert told.startswith(f"{wanted}: in-7"), told
             assert "operator:local" in told
-        assert "There is more of it" in (await run(ctl, "trace", "assistant:webchat:main:dm:alice")).out
+        assert "The trace is longer than what is shown here" in (await run(ctl, "trace", "assistant:webchat:main:dm:alice")).out
         assert (await run(ctl, "trace", "no such id")).code == 1
 
         code, _, err = await run(ctl, "dead-letters", "retry", "out-1")
