@@ -4,10 +4,14 @@ import gc
 import itertools
 import math
 import multiprocessing
+import os
+import signal
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -20,6 +24,10 @@ from tests.simulation.world import simulate
 _COLLECT_EVERY = 8
 _LINES_TOLD = 8
 _TOLD_WHOLE = 3
+_SPIN_SECONDS = 60.0
+"""CPU time of one seed, a hundred times what most need: more than that is a loop without an await in it."""
+OnSpin = Callable[[str], None]
+"""Called with what was seen, in the middle of the loop: it ends the process, because the daemon would catch what it raises."""
 _ROUND = 400
 """So many seeds are given to the processes at once where there is no end: the last of a round wait for each other."""
 
@@ -42,11 +50,36 @@ class Result(Struct, frozen=True):
     newest: tuple[str, ...] = ()
 
 
-def run_seed(seed: int, trace: Trace | None = None) -> Result:
+def end_process(what: str) -> None:
+    """End the run, with the process that has given this one its seeds: it would wait for the result for ever."""
+    print(what, file=sys.stderr, flush=True)
+    if (parent := multiprocessing.parent_process()) is not None and parent.pid is not None:
+        os.kill(parent.pid, signal.SIGTERM)
+    os._exit(1)
+
+
+@contextmanager
+def spins_noticed(name: str, on_spin: OnSpin, *, seconds: float = _SPIN_SECONDS) -> Iterator[None]:
+    """Call ``on_spin`` when what is in the block takes more CPU time. Trio cannot: a loop without an await ends no step."""
+
+    def notice(_: int, frame: FrameType | None) -> None:
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "an unknown place"
+        on_spin(f"{name}: {seconds:g} s of CPU time, and no end: a loop without an await near {where}")
+
+    before = signal.signal(signal.SIGVTALRM, notice)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def run_seed(seed: int, trace: Trace | None = None, *, on_spin: OnSpin = end_process) -> Result:
     """Run one seed in this process. ``seconds`` is its CPU time."""
     trace = trace or Trace()
     began = time.process_time()
-    with repeatable(seed):
+    with repeatable(seed), spins_noticed(f"seed {seed}", on_spin):
         world = simulate(seed, trace)
     violation = world.violation
     return Result(
@@ -65,16 +98,16 @@ def run_seed(seed: int, trace: Trace | None = None) -> Result:
     )
 
 
-def run_seeds(first: int, count: int | None, jobs: int) -> Iterator[Result]:
+def run_seeds(first: int, count: int | None, jobs: int, *, on_spin: OnSpin = end_process) -> Iterator[Result]:
     """The results, in no order when there are several jobs; without a ``count`` they never end. Closing the iterator ends the
-    processes."""
+    processes. ``on_spin`` is for a single job."""
     seeds: Iterable[int] = itertools.count(first) if count is None else range(first, first + count)
     if jobs <= 1:
         with _without_logs():
             for seed in seeds:
                 if seed % _COLLECT_EVERY == 0:
                     gc.collect()
-                yield run_seed(seed)
+                yield run_seed(seed, on_spin=on_spin)
         return
     # Forked: each process has its own memory, and the hash seed of this one.
     with multiprocessing.get_context("fork").Pool(jobs, initializer=_be_quiet) as pool:

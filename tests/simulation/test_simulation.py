@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.runs import spins_noticed
+
 SIMULATE = Path(__file__).parents[2] / "contrib/simulate"
 
 
@@ -36,3 +38,13 @@ def test_a_replay_tells_what_happened_step_by_step() -> None:
     assert ran.returncode == 0, ran.stderr
     assert any("life 1" in line and "starts" in line for line in lines)
     assert re.match(r"seed 5002: every promise held \(\d+ steps, digest [0-9a-f]{32}\)$", lines[-1])
+
+
+def test_a_loop_without_an_await_is_noticed() -> None:
+    seen: list[str] = []
+    with spins_noticed("seed 1", seen.append, seconds=0.01):
+        while not seen:
+            pass
+    [what] = seen
+    assert what.startswith("seed 1: 0.01 s of CPU time, and no end: a loop without an await near ")
+    assert Path(__file__).name in what

@@ -96,17 +96,29 @@ def _is_for_its_test(bug: Bug, first: int | None) -> bool:
 def hunt_here(bug: Bug, first: int | None = None) -> int:
     """In the process in which the bug was planted. Its last line is read by ``hunt_all``."""
     found = look_by_test(bug) if _is_for_its_test(bug, first) else _look_by_seeds(bug, first or 1)
-    print(_MARK + msgspec.json.encode(found).decode())
+    _tell(found)
     return 0 if found.found else 1
+
+
+def _tell(found: Found) -> None:
+    print(_MARK + msgspec.json.encode(found).decode(), flush=True)
 
 
 def _look_by_seeds(bug: Bug, first: int) -> Found:
     from tests.simulation.runs import run_seeds  # only now: with the bug in it
 
-    for tried, result in enumerate(run_seeds(first, bug.seeds, 1), 1):
+    def found(tried: int, what: str, by: str) -> Found:
+        return Found(bug.name, True, what, str(tried), by, late=not bug.test and tried * MARGIN > bug.seeds)
+
+    def found_by_spin(what: str) -> None:
+        _tell(found(done + 1, what, "it spins"))
+        os._exit(0)
+
+    done = 0
+    for result in run_seeds(first, bug.seeds, 1, on_spin=found_by_spin):
+        done += 1  # noqa: SIM113 - found_by_spin reads it in the middle of a seed
         if result.what is not None:
-            late = not bug.test and tried * MARGIN > bug.seeds
-            return Found(bug.name, True, result.what, str(tried), result.broken or "", late)
+            return found(done, result.what, result.broken or "")
     held = None if bug.test else False
     return Found(
         bug.name, held, f"not found within {bug.seeds} seeds" + (", but its test holds it" if bug.test else ""), f">{bug.seeds}"
