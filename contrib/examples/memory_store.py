@@ -34,7 +34,7 @@ from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.status import OutboxStatus
 from gatewayd.model.subject import request_of
 from gatewayd.ports import store as port
-from gatewayd.ports.store import Account, DeadLetterRow, InboundRow, OutboundDraft, OutboundRow
+from gatewayd.ports.store import Account, DeadLetterRow, InboundRow, OutboundDraft, OutboundRow, StateValue
 
 T = TypeVar("T")
 Key = tuple[str, ...]
@@ -157,9 +157,7 @@ class MemoryStore:
 
     # The inbox.
 
-    async def add_inbound(
-        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
-    ) -> list[InboundRow]:
+    async def add_inbound(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
         known, rows = {_key(row.envelope) for row in self._inbound.values()}, []
         for envelope in envelopes:
             if _key(envelope) not in known:
@@ -167,8 +165,8 @@ class MemoryStore:
                 rows.append(InboundRow(self._next("inbound"), envelope, "received", 0))
                 self._received[rows[-1].id] = envelope.received_at or self._now()
         self._inbound.update((row.id, row) for row in rows)
-        if save_state is not None:
-            self._state[save_state[:3]] = save_state[3]
+        for *place, value in state:
+            self._state[place[0], place[1], place[2]] = value
         return rows
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:

@@ -54,7 +54,11 @@ class SendRejected(GatewayError):
 
 
 class OutcomeUnknown(GatewayError):
-    """The request was cut after it was written, and may or may not have had its effect: it is not repeated by itself."""
+    """The request was cut after it was written, and may or may not have had its effect."""
+
+
+class AnswerExpired(GatewayError):
+    """The platform does not take an answer to exactly this event any more, and sent nothing. The hub sends it the plain way."""
 
 
 FailureKind = Literal["failed", "empty", "too_long"]

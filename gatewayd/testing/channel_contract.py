@@ -106,7 +106,7 @@ class ChannelContract(ManifestContract):
 
     async def ask(self, harness: Harness, channel: Channel) -> str:
         """Send a question with two rows of buttons; its id."""
-        receipt = await channel.send(self.text(harness, "really?", CHOICES))
+        receipt = await channel.send(self.text(harness, "really?", CHOICES), key="k")
         assert receipt.message_id is not None, "what has buttons can be named by who presses one"
         return receipt.message_id
 
@@ -137,7 +137,7 @@ class ChannelContract(ManifestContract):
                 for _ in range(3):
                     async with self.talking(harness) as channel:
                         await harness.produce("hello")
-                        await channel.send(self.text(harness, "hello yourself"))
+                        await channel.send(self.text(harness, "hello yourself"), key="k")
             assert (trio.lowlevel.current_statistics().tasks_living, count_sockets()) == before
 
     async def test_closing_is_quick_in_the_middle_of_everything(self) -> None:
@@ -178,7 +178,7 @@ class ChannelContract(ManifestContract):
                 async with self.listening(channel, services, journal):
                     await harness.produce("hello")
                     await journal.wait_called()
-                    await channel.send(self.text(harness, "meanwhile, on another wire"))
+                    await channel.send(self.text(harness, "meanwhile, on another wire"), key="k")
                     assert await harness.acknowledged() == 0
                     journal.gate.set()
                     await harness.wait_acknowledged(1)
@@ -207,7 +207,7 @@ class ChannelContract(ManifestContract):
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness, self.talking(harness) as channel:
                 for text in ("one", "two"):
-                    await channel.send(self.text(harness, text))
+                    await channel.send(self.text(harness, text), key="k")
                 assert list(await harness.received()) == ["one", "two"]
 
     async def test_the_longest_text_arrives_whole(self) -> None:
@@ -223,7 +223,7 @@ class ChannelContract(ManifestContract):
             longest = "é" * (limit.size // 2) + "x" * (limit.size % 2)
         with trio.fail_after(PATIENCE):
             async with self.harness() as harness, self.talking(harness) as channel:
-                await channel.send(self.text(harness, longest))
+                await channel.send(self.text(harness, longest), key="k")
                 assert list(await harness.received()) == [longest]
                 if limit is not None:
                     await self._send_too_much(harness, channel, longest + "x")
@@ -232,7 +232,7 @@ class ChannelContract(ManifestContract):
         """Refused or sent in pieces: but never cut short."""
         before = list(await harness.received())
         try:
-            await channel.send(self.text(harness, text))
+            await channel.send(self.text(harness, text), key="k")
         except SendRejected:
             assert list(await harness.received()) == before
         else:
@@ -283,7 +283,7 @@ class ChannelContract(ManifestContract):
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
                 harness = self.with_buttons(plain)
-                await channel.send(self.text(plain, "just so", ((),)))
+                await channel.send(self.text(plain, "just so", ((),)), key="k")
                 [shown] = await harness.shown()
                 assert shown.buttons == ()
 
@@ -292,12 +292,12 @@ class ChannelContract(ManifestContract):
         with trio.fail_after(PATIENCE):
             async with self.harness() as plain, self.talking(plain) as channel:
                 harness = self.with_edits(plain)
-                message_id = (await channel.send(self.text(plain, "really?", CHOICES))).message_id
-                await channel.send(self.text(plain, "another"))
+                message_id = (await channel.send(self.text(plain, "really?", CHOICES), key="k")).message_id
+                await channel.send(self.text(plain, "another"), key="k")
                 choices = CHOICES[:1] if self.plugin.buttons else ()
                 for text, kept in (("still?", choices), ("done", ()), ("done", ())):
                     # The same once more is a success, too: an edit may have to be repeated.
-                    await channel.send(self.edit(plain, message_id, text, kept))
+                    await channel.send(self.edit(plain, message_id, text, kept), key="k")
                     [edited, other] = await harness.shown()
                     assert (edited.id, edited.text, other.text) == (message_id, text, "another")
                     assert [button.data for button in edited.buttons] == [choice.data for row in kept for choice in row]
@@ -309,10 +309,10 @@ class ChannelContract(ManifestContract):
                 harness = self.with_edits(plain)
                 if harness.unknown_message is None:
                     pytest.skip(f"{self.plugin.id} shows what the journal has, and no other message")
-                await channel.send(self.text(plain, "here"))
+                await channel.send(self.text(plain, "here"), key="k")
                 for message_id in (harness.unknown_message, None):
                     with pytest.raises(SendRejected) as caught:
-                        await channel.send(self.edit(plain, message_id, "changed"))
+                        await channel.send(self.edit(plain, message_id, "changed"), key="k")
                     assert caught.value.reason
                 assert list(await harness.received()) == ["here"]
 
@@ -326,7 +326,7 @@ class ChannelContract(ManifestContract):
                 async with self.harness() as harness, self.talking(harness) as channel:
                     await harness.failures[failure]()
                     with pytest.raises(NAMED[failure]) as caught:
-                        await channel.send(self.text(harness, f"into the {failure}"))
+                        await channel.send(self.text(harness, f"into the {failure}"), key="k")
                     assert caught.value.reason
                     if failure in ("rate limit", "pace"):
                         assert cast(TryAgain, caught.value).after_seconds is not None

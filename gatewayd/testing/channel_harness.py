@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
-from gatewayd.ports.channel import AccountConfig
+from gatewayd.ports.channel import NO_STATE, AccountConfig
 from gatewayd.testing.services import ServicesInMemory
 
 SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut"]
@@ -124,14 +124,13 @@ class Journal:
         self._error = error
         self._changed = Wakeup()
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
         self.calls += 1
         self._tell()
         await self.gate.wait()
         if self._error is not None:
             raise self._error
-        if save_state is not None:
-            self._services.kept[save_state[0]] = save_state[1]
+        self._services.kept.update(state)
         self.envelopes += envelopes
         self._tell()
 

@@ -149,7 +149,7 @@ class WebhookDesk:
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
         try:
-            await actor.deliver(reply.envelopes, save_state=reply.save_state)
+            await actor.deliver(reply.envelopes, state=reply.state)
         except GatewayError as error:
             log.warning("webhook_not_journaled", channel=channel, account=account, reason=error.reason)
             http_error = error_of(error)

@@ -141,17 +141,17 @@ async def test_scripts_are_played_call_by_call(autojump_clock: trio.testing.Mock
     async with services() as hub, open_loopback(ACCOUNT, hub) as channel:
         platform.before_send.next(failing(TryAgain("first")), taking(30))
         with pytest.raises(TryAgain, match="first"):
-            await channel.send(payload)
+            await channel.send(payload, key="k")
         assert not platform.sent
-        assert (await channel.send(payload)).message_id == "1"
+        assert (await channel.send(payload, key="k")).message_id == "1"
         assert trio.current_time() == 30
         platform.after_send.always(failing(OutcomeUnknown("cut")))
         for _ in range(2):
             with pytest.raises(OutcomeUnknown):
-                await channel.send(payload)
+                await channel.send(payload, key="k")
         assert platform.texts == ["hi"] * 3, "an outcome is unknown after the fact"
         platform.after_send.always(None)
-        await channel.send(payload)
+        await channel.send(payload, key="k")
 
 
 async def test_listen_fails_in_every_way(autojump_clock: trio.testing.MockClock) -> None:
@@ -200,15 +200,15 @@ async def test_buttons_are_pressed_by_their_label(autojump_clock: trio.testing.M
     async with services() as hub, open_loopback(ACCOUNT, hub) as channel, trio.open_nursery() as nursery:
         journal = Journal(hub)
         nursery.start_soon(channel.listen, journal)
-        old = (await channel.send(SendText(ALICE, RichText("old?"), choices=CHOICES))).message_id
-        new = (await channel.send(SendText(Peer("group", "ops", "7"), RichText("new?"), choices=CHOICES))).message_id
-        await channel.send(SendText(ALICE, RichText("no buttons")))
+        old = (await channel.send(SendText(ALICE, RichText("old?"), choices=CHOICES), key="k")).message_id
+        new = (await channel.send(SendText(Peer("group", "ops", "7"), RichText("new?"), choices=CHOICES), key="k")).message_id
+        await channel.send(SendText(ALICE, RichText("no buttons")), key="k")
         first = await platform.press("Yes")
         second = await platform.press("No", message_id=old, sender=Sender("bob"))
         assert journal.presses == [first, second]
         assert (first.text, first.message_id, first.peer, first.sender.id) == ("1:yes", new, Peer("group", "ops", "7"), "alice")
         assert (second.text, second.message_id, second.peer, second.sender.id) == ("1:no", old, ALICE, "bob")
-        await channel.send(EditText(ALICE, RichText("old: no"), of=1, message_id=old))
+        await channel.send(EditText(ALICE, RichText("old: no"), of=1, message_id=old), key="k")
         with pytest.raises(KeyError):
             await platform.press("No", message_id=old)
         with pytest.raises(KeyError):

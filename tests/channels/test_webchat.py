@@ -283,7 +283,7 @@ async def test_a_stopping_account_refuses_messages(journal: Journal, services: S
 async def test_every_page_of_the_peer_is_told_and_nobody_else(journal: Journal, services: Services) -> None:
     async with listening(journal, services) as channel:
         with channel.subscribe("alice") as phone, channel.subscribe("alice") as laptop, channel.subscribe("bob") as bob:
-            await channel.send(reply())
+            await channel.send(reply(), key="k")
             assert await phone.wait_update() == PageUpdate(lines=True)
             assert await laptop.wait_update() == PageUpdate(lines=True)
             await channel.signal(Typing(Peer("dm", "bob")))
@@ -310,20 +310,20 @@ async def test_a_reply_stands_for_its_draft(journal: Journal, services: Services
     async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
-            await channel.send(reply("Hello"))
+            await channel.send(reply("Hello"), key="k")
             assert await page.wait_update() == PageUpdate(lines=True)
 
 
 async def test_an_edit_leaves_the_draft_of_the_running_turn(journal: Journal, services: Services) -> None:
     async with listening(journal, services) as channel:
         with channel.subscribe("alice") as page:
-            receipt = await channel.send(SendText(ALICE, RichText("?"), choices=((Choice("Yes", "1:yes"),),)))
-            again = await channel.send(reply("?"))
+            receipt = await channel.send(SendText(ALICE, RichText("?"), choices=((Choice("Yes", "1:yes"),),)), key="k")
+            again = await channel.send(reply("?"), key="k")
             assert receipt.message_id != again.message_id, "messages are told apart"
             await page.wait_update()
             draft = Draft(ALICE, "turn-1", "Hell")
             await channel.signal(draft)
-            edited = await channel.send(EditText(ALICE, RichText("Yes."), of=1, message_id=receipt.message_id))
+            edited = await channel.send(EditText(ALICE, RichText("Yes."), of=1, message_id=receipt.message_id), key="k")
             assert edited == receipt
             assert await page.wait_update() == PageUpdate(lines=True, typing=True, draft=draft)
 
@@ -359,7 +359,7 @@ async def test_answers_to_presses_are_told_with_the_rest_and_are_bounded(journal
             await channel.signal(Draft(ALICE, "turn-1", "Hell"))
             for answer in answers:
                 await channel.signal(answer)
-            await channel.send(reply("Hello"))
+            await channel.send(reply("Hello"), key="k")
             assert await page.wait_update() == PageUpdate(lines=True, answers=tuple(answers[5:]))
 
 

@@ -28,7 +28,7 @@ from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, StateValue, Store
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from tests.stores.opened_before import open_store
 
@@ -54,16 +54,14 @@ class StoreJournal:
         self.at_once = 0
         self.most_at_once = 0
 
-    async def deliver(
-        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
-    ) -> list[InboundRow]:
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await self.gate.wait()
             if self.refusal is not None:
                 raise self.refusal
-            rows = await self._store.add_inbound(envelopes, save_state=save_state)
+            rows = await self._store.add_inbound(envelopes, state=state)
         finally:
             self.at_once -= 1
         self.texts += [row.envelope.text for row in rows]

@@ -133,16 +133,16 @@ nothing("sweep", "test_old_rows_go_and_young_ones_and_those_that_wait_stay")
 
 
 @fault("add_inbound", "test_state_is_saved_even_when_nothing_is_new")
-async def state_is_lost_when_nothing_is_new(self, right, envelopes, *, save_state=None):
+async def state_is_lost_when_nothing_is_new(self, right, envelopes, *, state=()):
     rows = await right(envelopes)
-    if rows and save_state is not None:
-        await self.save_state(*save_state)
+    for value in state if rows else ():
+        await self.save_state(*value)
     return rows
 
 
 @fault("add_inbound", "test_event_keys_belong_to_an_account")
-async def a_key_is_known_in_every_account(self, right, envelopes, *, save_state=None):
-    return await right(list({envelope.event_key: envelope for envelope in envelopes}.values()), save_state=save_state)
+async def a_key_is_known_in_every_account(self, right, envelopes, *, state=()):
+    return await right(list({envelope.event_key: envelope for envelope in envelopes}.values()), state=state)
 
 
 @fault("end_inbound", "test_ending_writes_the_replies_once")

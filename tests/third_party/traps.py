@@ -94,7 +94,7 @@ class Channel:
         spring("listen")
         await anyio.sleep_forever()
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         await anyio.lowlevel.checkpoint()
         spring("send")
         return Receipt("m")

@@ -54,7 +54,7 @@ class HookChannel:
             self._services.connection.connected("hook")
         await trio.sleep_forever()
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         self.sending += 1
         await trio.lowlevel.checkpoint()
         if self.on_send is not None:

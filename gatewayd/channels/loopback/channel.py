@@ -28,7 +28,7 @@ class LoopbackChannel:
         except ListenReturns:
             return
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         await trio.lowlevel.checkpoint()
         self._platform.keep_pace()
         await self._platform.before_send.play()

@@ -103,7 +103,7 @@ class TelegramChannel:
         self._services.connection.connected(username)
         await self._webhook.watch(self._look_at_name)
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """See ``ports.channel.Channel``. A part of the message that the server rejects is left out, see ``fallback``."""
         if not isinstance(payload, EditText):
             return await self._send(payload)

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -25,9 +26,10 @@ class BotState:
 
     async def save_migrations(self) -> None:
         """Returns after the commit. :raises StoreRefused:"""
-        if (unsaved := self.migrations.unsaved) is not None:
-            await self._state.save(*unsaved)
-            self.migrations.note_saved(unsaved)
+        unsaved = self.migrations.unsaved
+        for key, value in unsaved.items():
+            await self._state.save(key, value)
+        self.migrations.note_saved(unsaved)
 
     @property
     def offset_key(self) -> str:
@@ -92,12 +94,12 @@ class Migrations:
         return True
 
     @property
-    def unsaved(self) -> tuple[str, str] | None:
-        """The key and value to write, together with the update that said so or before that update is acknowledged."""
-        return None if self._wanted is None or self._wanted == self._saved else (self.KEY, self._wanted)
+    def unsaved(self) -> dict[str, str]:
+        """What to write, together with the update that said so or before that update is acknowledged."""
+        return {} if self._wanted is None or self._wanted == self._saved else {self.KEY: self._wanted}
 
-    def note_saved(self, saved: tuple[str, str]) -> None:
-        self._saved = saved[1]
+    def note_saved(self, saved: Mapping[str, str]) -> None:
+        self._saved = saved.get(self.KEY, self._saved)
 
     def now(self, chat_id: int | str) -> int | str:
         """The id under which a chat can be reached."""

@@ -1,5 +1,7 @@
 """The web chat: the page that the daemon serves itself, behind a login link."""
 
+from math import inf
+
 from gatewayd.ports.channel import ChannelPlugin
 
 PLUGIN = ChannelPlugin(
@@ -9,7 +11,7 @@ PLUGIN = ChannelPlugin(
     open="gatewayd.channels.webchat.channel:open_webchat",
     text_format="markdown",
     authenticates_peers=True,
-    resend_is_safe=True,
+    resend_safe_seconds=inf,
     one_account=True,
     buttons=True,
     edits=True,

@@ -99,7 +99,7 @@ class WebchatChannel:
         finally:
             self._deliver = None
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """Notify the open pages. The outbox row is the message itself; it gets an id, so that a button press can name it."""
         self._tell_line(payload.peer.id, ends_draft=not isinstance(payload, EditText))
         await anyio.lowlevel.checkpoint()

@@ -5,7 +5,7 @@ The actor outlives its lives. The objects that a driver gets belong to one life:
 connection nor journal a message.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -28,8 +28,8 @@ from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejec
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope
 from gatewayd.model.message.payload import Signal
 from gatewayd.model.status import AccountState, AccountStatus
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
-from gatewayd.ports.store import InboundRow, StateRows
+from gatewayd.ports.channel import NO_STATE, AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
+from gatewayd.ports.store import InboundRow, StateRows, StateValue
 
 if TYPE_CHECKING:
     import httpx2
@@ -46,9 +46,7 @@ _LONGEST_ROW_BACKOFF = 300.0
 class Journal(Protocol):
     """Where messages are committed: the inbox."""
 
-    async def deliver(
-        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
-    ) -> list[InboundRow]: ...
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]: ...
 
 
 class QueueSource(Protocol):
@@ -192,7 +190,7 @@ class AccountActor:
             deliveries_waiting=self._deliveries.statistics().tasks_waiting,
         )
 
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
         """Journal what the platform delivered. Returns after the commit; waits while the inbox is full.
 
         :raises Overloaded: too many calls wait already; nothing was stored.
@@ -205,8 +203,8 @@ class AccountActor:
         self.note_transport()
         checked = [_checked(envelope) for envelope in envelopes]
         async with self._deliveries:
-            key = None if save_state is None else (self.settings.channel, self.settings.account, *save_state)
-            await self._journal.deliver(checked, save_state=key)
+            own = (self.settings.channel, self.settings.account)
+            await self._journal.deliver(checked, state=[(*own, key, value) for key, value in state.items()])
         if envelopes:
             self._last_inbound_at = self._context.now()
 
@@ -340,7 +338,7 @@ class _Delivery:
         self._actor = actor
         self._life = life
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str] | None = None) -> None:
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
         """:raises TryAgain: the store refuses. :raises Overloaded: the driver floods. :raises Conflict: its life is over."""
         if self._life.over:
             raise Conflict("this connection of the account is over")
@@ -349,7 +347,7 @@ class _Delivery:
             await trio.sleep_forever()
         try:
             with self._life.hold():
-                await self._actor.deliver(envelopes, save_state=save_state)
+                await self._actor.deliver(envelopes, state=state)
         except StoreRefused as error:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error
 

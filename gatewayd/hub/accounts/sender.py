@@ -178,7 +178,7 @@ class Sender:
                 payload = await self._outbox.addressed(row)
                 called = True
                 with third_party():
-                    receipt = _receipt(await channel.send(payload))
+                    receipt = _receipt(await channel.send(payload, key=row.send_key))
         except Exception as caught:
             error = sole(caught)
         finally:

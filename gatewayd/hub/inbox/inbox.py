@@ -22,7 +22,7 @@ from gatewayd.model.message.intents import Intent, classify
 from gatewayd.model.message.roles import Role
 from gatewayd.model.message.route import Route
 from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_state
-from gatewayd.ports.store import Account, InboundRow, Store
+from gatewayd.ports.store import Account, InboundRow, StateValue, Store
 
 _RECOVERY_PAGE = 1000
 _REJECTED_AT_ONCE = 256
@@ -96,25 +96,23 @@ class InboxDesk:
         """The configured accounts, each with the reason why a delivery would have to wait now, or None."""
         return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
 
-    async def deliver(
-        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
-    ) -> list[InboundRow]:
+    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
         """Journal envelopes of one account and dispatch them. Returns the new rows after the commit. Waits while the inbox, or
         the account's share of it, is full.
 
         :raises StoreRefused: nothing was stored; do not confirm to the platform.
         :raises NotFound: an envelope names an account that is not configured.
-        :raises UnusableId: an id of an envelope, or of ``save_state``, cannot be stored. Nothing was stored.
+        :raises UnusableId: an id of an envelope, or a value of ``state``, cannot be stored. Nothing was stored.
         :raises ValueError: the envelopes are of several accounts.
         """
         for envelope in envelopes:
             if (envelope.channel, envelope.account) not in self._configured.accounts:
                 raise NotFound(f"there is no account {envelope.channel}/{envelope.account} in the configuration")
             refuse_unusable(envelope)
-        if save_state is not None:
-            refuse_unusable_state(*save_state[2:])
+        for *_, key, value in state:
+            refuse_unusable_state(key, value)
         if not envelopes:
-            await self._store.add_inbound([], save_state=save_state)
+            await self._store.add_inbound([], state=state)
             return []
         account = envelopes[0].channel, envelopes[0].account
         if any((envelope.channel, envelope.account) != account for envelope in envelopes):
@@ -127,7 +125,7 @@ class InboxDesk:
         try:
             # If the caller is cancelled during the commit, the rows must still be dispatched.
             with anyio.CancelScope(shield=True):
-                rows = await self._store.add_inbound(stamped, save_state=save_state)
+                rows = await self._store.add_inbound(stamped, state=state)
         finally:
             self._backlog.release(account, len(stamped) - len(rows))
         self.received += len(rows)

@@ -72,6 +72,9 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     sender; ``caption``: the text stands under a file; ``described``: it is the driver's line on what is no text, e.g. a poll.
     ``formerly`` is the id that the peer had before its platform gave it another: where the configuration knows it by that one,
     it goes on under it (hub/inbox/routing.py), and the field is None.
+    ``missed``: it was fetched after a gap in the connection, so it may be old.
+    ``answer_with`` is what the platform wants with an answer to exactly this event (an interaction token, a response URL). It
+    is opaque, and a secret.
     """
 
     channel: str
@@ -96,6 +99,8 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     caption: bool = False
     described: bool = False
     formerly: str | None = None
+    missed: bool = False
+    answer_with: str | None = None
 
     @property
     def conversation(self) -> ConversationId:

@@ -37,7 +37,9 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
 
     ``part`` of ``parts`` (from 1) when a long reply was split; ``reply_to`` is a platform message id.
     ``choices`` are rows of buttons, for channels that have ``buttons``; ``instead`` is what to write where the platform takes
-    none, as plain text.
+    none, as plain text. ``answer_with`` is that of the message that is answered, in the first part (a secret); a channel that
+    cannot use it any more raises AnswerExpired. ``only_for``: the id of the only person who may see it, for channels that have
+    ``ephemeral``.
     """
 
     peer: Peer
@@ -45,6 +47,8 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     reply_to: str | None = None
     part: int = 1
     parts: int = 1
+    answer_with: str | None = None
+    only_for: str | None = None
     choices: tuple[tuple[Choice, ...], ...] = ()
     instead: str = ""
 

@@ -56,6 +56,7 @@ from gatewayd.ports.store.messages import (
     OutboundKey,
     OutboundRow,
     OutboxRows,
+    StateValue,
     TranscriptRow,
 )
 from gatewayd.ports.store.state import Accounts, SessionRow, Sessions, State, StateRows, StoreStatistics
@@ -96,6 +97,7 @@ __all__ = [
     "Sessions",
     "State",
     "StateRows",
+    "StateValue",
     "Store",
     "StoreStatistics",
     "TokenRow",

@@ -1,6 +1,8 @@
 """Messages and replies: the inbox and the outbox."""
 
+from base64 import b32encode
 from collections.abc import Callable, Collection, Sequence
+from hashlib import sha256
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -12,6 +14,8 @@ from gatewayd.model.status import OutboxStatus
 
 Account = tuple[str, str]
 """Channel and name."""
+StateValue = tuple[str, str, str, str]
+"""Channel, account, key and value."""
 
 
 class InboundRow(Struct, frozen=True):
@@ -72,6 +76,13 @@ class OutboundRow(Struct, frozen=True):
     sending_at: float | None = None
     closed_at: float | None = None
 
+    @property
+    def send_key(self) -> str:
+        """The identity of its send (``ports.channel.Channel.send``): the same in each attempt. A store that was restored from a
+        backup uses numbers again, at another time."""
+        digest = sha256(f"{self.id} {self.created_at!r} {self.conversation}".encode("utf-8", "surrogatepass"))
+        return b32encode(digest.digest()[:15]).decode().lower()
+
 
 InboundKey = Literal["turn_id", "session_key", "message_id", "given_key"]
 OutboundKey = Literal["turn_id", "subject", "message_id"]
@@ -92,11 +103,8 @@ class TranscriptRow(Struct, frozen=True):
 
 
 class Inbox(Protocol):
-    async def add_inbound(
-        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
-    ) -> list[InboundRow]:
-        """Journal envelopes, and save a value of the state (channel, account, key, value) in the same transaction, also when
-        nothing is new.
+    async def add_inbound(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
+        """Journal envelopes, and save these values of the state in the same transaction, also when nothing is new.
 
         Idempotent by (channel, account, event_key), also within one call: a known envelope is skipped. Returns the new rows,
         numbered in the order of the envelopes.

@@ -49,7 +49,7 @@ async def test_a_tunnel_to_an_https_server(certificate: ssl.SSLContext, autojump
     async with served() as api, open_tls_front(certificate, port_of(api.url)) as port, open_proxy() as proxy:
         base = f"https://127.0.0.1:{port}"
         async with rig_for(api, api_base=base, proxy=MaybeSecret(f"http://{proxy.address}")) as rig, rig.listening():
-            await rig.channel.send(HELLO)
+            await rig.channel.send(HELLO, key="k")
             api.user_sends(ALICE, "and back")
             await rig.journal.wait_texts("and back")
         assert api.texts(ALICE) == ["hello"]
@@ -65,7 +65,7 @@ async def test_plain_http_through_each_kind_of_proxy(kind: str, password: str | 
         user = "" if password is None else f"user:{password}@"
         url = f"{'http' if kind == 'http' else 'socks5'}://{user}{proxy.address}"
         async with rig_for(api, proxy=MaybeSecret(Secret(url))) as rig:
-            await rig.channel.send(HELLO)
+            await rig.channel.send(HELLO, key="k")
         assert api.texts(ALICE) == ["hello"]
         here = api.url.removeprefix("http://")
         assert proxy.seen == [f"POST http://{here}/" if kind == "http" else f"SOCKS {here}"]
@@ -81,7 +81,7 @@ async def test_what_a_proxy_refuses_was_not_sent_and_tells_no_secret(
                 capture_logs() as logs,
                 pytest.raises(TryAgain, match=r"the proxy does not let us through: it answered 407$") as error,
             ):
-                await rig.channel.send(HELLO)
+                await rig.channel.send(HELLO, key="k")
         assert PASSWORD not in f"{error.value} {error.value.__context__} {logs}"
         assert api.texts(ALICE) == []
 
@@ -92,7 +92,7 @@ async def test_a_proxy_that_is_not_there(autojump_clock: MockClock) -> None:
             pass
         async with rig_for(api, proxy=MaybeSecret(f"http://{proxy.address}")) as rig:
             with pytest.raises(TryAgain, match="cannot connect: Connection refused"):
-                await rig.channel.send(HELLO)
+                await rig.channel.send(HELLO, key="k")
 
 
 async def test_the_environment_is_asked_only_where_the_account_says_so(
@@ -104,14 +104,14 @@ async def test_the_environment_is_asked_only_where_the_account_says_so(
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         async with rig_for(api) as rig:
-            await rig.channel.send(HELLO)
+            await rig.channel.send(HELLO, key="k")
         assert proxy.seen == []
         async with rig_for(api, proxy=MaybeSecret("environment")) as rig:
-            await rig.channel.send(HELLO)
+            await rig.channel.send(HELLO, key="k")
         assert len(proxy.seen) == 1
         monkeypatch.setenv("no_proxy", "example.org,127.0.0.1")
         async with rig_for(api, proxy=MaybeSecret("environment")) as rig:
-            await rig.channel.send(HELLO)
+            await rig.channel.send(HELLO, key="k")
         assert len(proxy.seen) == 1
 
 

@@ -50,7 +50,7 @@ async def test_no_error_and_no_log_line_has_it(
             await provoke(api, fault)
             calls = (
                 lambda: rig.channel.listen(rig.journal),
-                lambda: rig.channel.send(PAYLOAD),
+                lambda: rig.channel.send(PAYLOAD, key="k"),
                 lambda: rig.channel.signal(Typing(PAYLOAD.peer)),
                 lambda: rig.channel.fetch(Attachment("document", "x"), at_most_bytes=5),
             )

@@ -40,7 +40,7 @@ class Custom:
     async def listen(self, deliver: Deliver) -> None:
         await self._listen(self._services, deliver)
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         await trio.lowlevel.checkpoint()
         return platform_of(self._account).accept(payload)
 
@@ -88,7 +88,7 @@ async def test_state_is_committed_with_its_messages_and_belongs_to_the_account(t
     async def listen(services: ChannelServices, deliver: Deliver) -> None:
         services.connection.connected()
         found.append(await services.state.load("offset"))
-        await deliver([], save_state=("offset", "42"))
+        await deliver([], state={"offset": "42"})
         found.append(await services.state.load("offset"))
         await services.state.save("secret", "s")
         await trio.sleep_forever()

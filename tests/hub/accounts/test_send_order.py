@@ -138,7 +138,7 @@ class Fickle:
     async def listen(self, deliver: Deliver) -> None:
         await trio.sleep_forever()
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         number, conversation = int(payload.body.text), payload.peer.id
         # Recorded: an error in here counts as the driver's, and ends only its row.
         if conversation in self.busy:

@@ -35,8 +35,8 @@ async def test_an_event_delivered_four_times_is_one_turn(tmp_path: Path, autojum
 
 async def test_state_is_committed_with_its_envelopes(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_house(tmp_path) as house:
-        await house.inbox.deliver([message()], save_state=("chat", "main", "offset", "41"))
-        await house.inbox.deliver([], save_state=("chat", "main", "offset", "42"))
+        await house.inbox.deliver([message()], state=[("chat", "main", "offset", "41")])
+        await house.inbox.deliver([], state=[("chat", "main", "offset", "42")])
     async with open_house(tmp_path) as house:
         assert await house.store.load_state("chat", "main", "offset") == "42"
 
@@ -62,12 +62,12 @@ async def test_an_unknown_account_is_refused_before_anything_is_stored(tmp_path:
 async def test_ids_that_cannot_be_kept_are_refused_with_all_that_came_with_them(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    save_state = ("chat", "main", "offset", "1")
+    state = [("chat", "main", "offset", "1")]
     async with open_house(tmp_path) as house:
         with pytest.raises(UnusableId, match="event_key has a NUL"):
-            await house.inbox.deliver([message(), message(event_key="a\0b")], save_state=save_state)
+            await house.inbox.deliver([message(), message(event_key="a\0b")], state=state)
         with pytest.raises(UnusableId, match="key of a state value"):
-            await house.inbox.deliver([message()], save_state=("chat", "main", "k" * 9999, "1"))
+            await house.inbox.deliver([message()], state=[("chat", "main", "k" * 9999, "1")])
         assert await house.inbox.pending([("chat", "main")]) == []
         assert await house.store.load_state("chat", "main", "offset") is None
         assert house.backlog.waiting == 0

@@ -61,7 +61,7 @@ class _Sends:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         return await self._wire.account.send(self._wire.life, payload)
 
     async def signal(self, signal: Signal) -> None:
@@ -88,7 +88,7 @@ class PolledChannel(_Sends):
             connection.heard()
             if updates:
                 offset = max(offset, updates[-1].number + 1)
-                await deliver([to_inbound(u, self._account) for u in updates], save_state=(_OFFSET, str(offset)))
+                await deliver([to_inbound(u, self._account) for u in updates], state={_OFFSET: str(offset)})
             if platform.weather.draw({"ends": 1, **dict.fromkeys(("goes_on",), 40)}) == "ends":
                 return
 

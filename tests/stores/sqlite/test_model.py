@@ -121,7 +121,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(keys=st.lists(KEYS, max_size=4), value=st.text(max_size=5))
     def add_inbound(self, keys: list[str], value: str) -> None:
         rows = self.portal.call(
-            partial(self.store.add_inbound, [envelope(key) for key in keys], save_state=("telegram", "main", "offset", value))
+            partial(self.store.add_inbound, [envelope(key) for key in keys], state=[("telegram", "main", "offset", value)])
         )
         assert [row.envelope.event_key for row in rows] == self.model.add(keys, value)
         self.committed()

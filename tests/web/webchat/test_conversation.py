@@ -60,7 +60,7 @@ class Room:
 
     async def _send(self, payload: OutboundPayload) -> int:
         [row] = await self.store.add_outbound([OutboundDraft("webchat", "main", "c", payload)], now=now())
-        await self.channel.send(payload)
+        await self.channel.send(payload, key="k")
         return row.id
 
 

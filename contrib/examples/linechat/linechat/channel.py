@@ -112,7 +112,7 @@ class LineChannel:
             received_at=self._services.now(),
         )
 
-    async def send(self, payload: OutboundPayload) -> Receipt:
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         message_id = payload.message_id if isinstance(payload, EditText) else secrets.token_hex(8)
         if message_id is None:
             raise SendRejected("the message that is to change has no id")

@@ -70,7 +70,7 @@ class Poller:
     async def _deliver(self, batch: Batch, next_offset: int, deliver: Deliver) -> None:
         envelopes = [envelope for update in batch.updates if (envelope := self._read(update)) is not None]
         await self._state.save_migrations()
-        await deliver(envelopes, save_state=(self._state.offset_key, str(next_offset)))
+        await deliver(envelopes, state={self._state.offset_key: str(next_offset)})
 
     async def _ask(self, offset: int | None, timeout_seconds: int) -> Batch:
         params = GetUpdates(timeout_seconds, ALLOWED_UPDATES, offset)

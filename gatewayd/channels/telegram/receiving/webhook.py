@@ -55,7 +55,7 @@ class WebhookReceiver:
         except Malformed as malformed:
             return self._unreadable(request.body, str(malformed))
         envelope = self._read(update)
-        return WebhookReply(envelopes=() if envelope is None else (envelope,), save_state=self._migrations.unsaved)
+        return WebhookReply(envelopes=() if envelope is None else (envelope,), state=self._migrations.unsaved)
 
     def check_headers(self, headers: Mapping[str, str]) -> WebhookReply | None:
         """401 without the secret."""
@@ -74,8 +74,7 @@ class WebhookReceiver:
     def received(self, reply: WebhookReply) -> None:
         """After the answer: the transport is alive, and the migrations are stored."""
         self._services.connection.heard()
-        if reply.save_state is not None:
-            self._migrations.note_saved(reply.save_state)
+        self._migrations.note_saved(reply.state)
 
     async def register(self) -> None:
         """setWebhook, always: the server takes the same values again without effect.

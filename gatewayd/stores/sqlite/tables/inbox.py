@@ -10,7 +10,7 @@ import msgspec
 
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow
+from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow, StateValue
 from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, among, newest_by, quoted
 from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.table import Tables
@@ -38,15 +38,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class InboxTable(Tables):
-    async def add_inbound(
-        self, envelopes: Sequence[InboundEnvelope], *, save_state: tuple[str, str, str, str] | None = None
-    ) -> list[InboundRow]:
+    async def add_inbound(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
         now = self._now()
 
         def add(connection: sqlite3.Connection) -> list[InboundRow]:
             rows = [_insert(connection, envelope, now) for envelope in envelopes]
-            if save_state is not None:
-                put_state(connection, *save_state)
+            for value in state:
+                put_state(connection, *value)
             return [row for row in rows if row is not None]
 
         return await self._write(add)

@@ -40,8 +40,8 @@ class InboxContract:
         assert [row.envelope.account for row in rows] == ["main", "other"]
 
     async def test_state_is_saved_even_when_nothing_is_new(self, store: Store) -> None:
-        await store.add_inbound([envelope("1")], save_state=("telegram", "main", "offset", "1"))
-        await store.add_inbound([envelope("1")], save_state=("telegram", "main", "offset", "2"))
+        await store.add_inbound([envelope("1")], state=[("telegram", "main", "offset", "1")])
+        await store.add_inbound([envelope("1")], state=[("telegram", "main", "offset", "2")])
         assert await store.load_state("telegram", "main", "offset") == "2"
 
     async def test_a_turn_counts_its_starts(self, store: Store) -> None:

@@ -41,7 +41,7 @@ async def test_either_message_tells_of_it_and_it_is_remembered(kind: str, autoju
         other = api.add_bot("424243:another_token")
         other.add_chat(SUPERGROUP)
         async with rig_for(api, kept=kept, token=other.token) as rig:
-            await rig.channel.send(SendText(PEER, RichText("known with another token, too")))
+            await rig.channel.send(SendText(PEER, RichText("known with another token, too")), key="k")
         assert other.texts(SUPERGROUP) == ["known with another token, too"]
 
 
@@ -51,9 +51,9 @@ async def test_by_webhook_it_is_stored_with_what_tells_of_it(autojump_clock: Moc
     async with FakeBotApi.serve() as api, rig_for(api, mode="webhook") as rig:
         call = webhook_call(rig, update)
         first, again = rig.channel.receive(call), rig.channel.receive(call)
-        assert first.save_state == again.save_state == ("moved", f'{{"{GROUP}":{SUPERGROUP}}}'), "until it is surely stored"
+        assert first.state == again.state == {"moved": f'{{"{GROUP}":{SUPERGROUP}}}'}, "until it is surely stored"
         await rig.channel.received(call, first)
-        assert rig.channel.receive(call).save_state is None
+        assert rig.channel.receive(call).state == {}
 
 
 def webhook_call(rig: Rig, update: Any) -> WebhookRequest:
@@ -64,20 +64,20 @@ def webhook_call(rig: Rig, update: Any) -> WebhookRequest:
 async def test_what_is_sent_to_either_id_arrives_and_can_be_edited_there(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig, rig.listening():
         api.add_chat(GROUP)
-        old = await rig.channel.send(SendText(PEER, RichText("of old")))
+        old = await rig.channel.send(SendText(PEER, RichText("of old")), key="k")
         api.group_upgrades(GROUP, SUPERGROUP)
         await api.wait_delivered()
         for peer in (PEER, Peer("group", str(SUPERGROUP))):
             question = api.user_sends(SUPERGROUP, "?")["message"]["message_id"]
             await api.wait_delivered()
             asked = rig.journal.envelopes[-1].message_id
-            receipt = await rig.channel.send(SendText(peer, RichText("draft"), reply_to=asked))
+            receipt = await rig.channel.send(SendText(peer, RichText("draft"), reply_to=asked), key="k")
             assert api.calls("sendMessage")[-1]["reply_parameters"]["message_id"] == question
-            await rig.channel.send(EditText(peer, RichText("edited"), 1, receipt.message_id))
-            await rig.channel.send(SendText(peer, RichText("to a message of old"), reply_to=old.message_id))
+            await rig.channel.send(EditText(peer, RichText("edited"), 1, receipt.message_id), key="k")
+            await rig.channel.send(SendText(peer, RichText("to a message of old"), reply_to=old.message_id), key="k")
         assert api.texts(SUPERGROUP) == ["edited", "to a message of old"] * 2
         with pytest.raises(SendRejected, match="migrated"):
-            await rig.channel.send(EditText(PEER, RichText("no"), 1, old.message_id))
+            await rig.channel.send(EditText(PEER, RichText("no"), 1, old.message_id), key="k")
 
 
 class FullDisk(dict[str, str]):
@@ -91,10 +91,10 @@ async def test_a_reply_that_tells_of_it_on_a_full_disk_is_tried_again(autojump_c
         api.add_chat(GROUP)
         api.group_upgrades(GROUP, SUPERGROUP)
         with pytest.raises(TryAgain, match="the disk is full") as caught:
-            await rig.channel.send(SendText(PEER, RichText("hello")))
+            await rig.channel.send(SendText(PEER, RichText("hello")), key="k")
         assert caught.value.scope == "conversation"
         assert api.texts(SUPERGROUP) == []
-        await rig.channel.send(SendText(PEER, RichText("hello")))
+        await rig.channel.send(SendText(PEER, RichText("hello")), key="k")
         assert api.texts(SUPERGROUP) == ["hello"]
 
 
@@ -102,7 +102,7 @@ async def test_a_press_names_the_message_as_its_receipt_did(autojump_clock: Mock
     async with FakeBotApi.serve() as api, rig_for(api) as rig, rig.listening():
         api.group_upgrades(GROUP, SUPERGROUP)
         await api.wait_delivered()
-        receipt = await rig.channel.send(SendText(PEER, RichText("?")))
+        receipt = await rig.channel.send(SendText(PEER, RichText("?")), key="k")
         number = int((receipt.message_id or "").partition("@")[0])
         shown = {"message_id": number, "date": 1, "chat": api.chat(SUPERGROUP).info}
         api.add_update({"callback_query": {"id": "1", "from": make_user(), "data": "d", "message": shown, "chat_instance": "i"}})
@@ -117,15 +117,15 @@ def test_what_is_remembered_says_the_same_after_a_restart(migrations: dict[int, 
     for group, supergroup in migrations.items():
         assert before.note(group, supergroup)
         assert not before.note(group, supergroup)
-    save_state = before.unsaved
-    assert (save_state is None) == (not migrations)
-    after = Migrations(None if save_state is None else save_state[1])
+    unsaved = before.unsaved
+    assert (not unsaved) == (not migrations)
+    after = Migrations(unsaved.get(Migrations.KEY))
     for group, supergroup in migrations.items():
         assert before.now(group) == after.now(group) == supergroup
         reference = after.reference(number, supergroup)
         assert number_in(supergroup, reference, home=group) == number
         assert number_in(supergroup, str(number), home=group) is None
-    assert after.unsaved is None
+    assert after.unsaved == {}
 
 
 def test_the_oldest_is_forgotten() -> None:

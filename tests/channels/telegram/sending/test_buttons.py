@@ -18,7 +18,7 @@ BOLD = RichText("Done & over", (Span("bold", 0, 4),))
 
 
 async def ask(rig: Rig, peer: Peer = PEER) -> Receipt:
-    return await rig.channel.send(SendText(peer, RichText("Run it?"), choices=CHOICES))
+    return await rig.channel.send(SendText(peer, RichText("Run it?"), choices=CHOICES), key="k")
 
 
 def edit(message_id: str | None, body: RichText = BOLD, peer: Peer = PEER, *, buttons: bool = False) -> EditText:
@@ -102,7 +102,7 @@ async def test_an_edit_replaces_the_text_and_the_buttons(autojump_clock: MockClo
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         api.add_chat(ALICE)
         number = (await ask(rig)).message_id
-        assert await rig.channel.send(edit(number)) == Receipt(number)
+        assert await rig.channel.send(edit(number), key="k") == Receipt(number)
         assert api.calls("editMessageText") == [
             {
                 "chat_id": ALICE,
@@ -114,7 +114,7 @@ async def test_an_edit_replaces_the_text_and_the_buttons(autojump_clock: MockClo
         ]
         assert api.texts(ALICE) == ["Done & over"]
         assert api.buttons(ALICE, int(number or 0)) == []
-        await rig.channel.send(edit(number, RichText("Once more?"), buttons=True))
+        await rig.channel.send(edit(number, RichText("Once more?"), buttons=True), key="k")
         assert api.buttons(ALICE, int(number or 0)) == [["Allow", "Deny"], ["Allow for this session"]]
 
 
@@ -123,7 +123,7 @@ async def test_a_message_that_is_as_wanted_is_a_success(autojump_clock: MockCloc
         api.add_chat(ALICE)
         number = (await ask(rig)).message_id
         for _ in range(3):
-            assert await rig.channel.send(edit(number)) == Receipt(number)
+            assert await rig.channel.send(edit(number), key="k") == Receipt(number)
         assert api.texts(ALICE) == ["Done & over"]
 
 
@@ -132,14 +132,14 @@ async def test_what_cannot_be_found_is_rejected(message_id: str | None, autojump
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         api.add_chat(ALICE)
         with pytest.raises(SendRejected, match=r"^message gone|^not known"):
-            await rig.channel.send(edit(message_id))
+            await rig.channel.send(edit(message_id), key="k")
 
 
 async def test_what_is_not_ours_is_rejected(autojump_clock: MockClock) -> None:
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         theirs = api.user_sends(ALICE, "mine")["message"]["message_id"]
         with pytest.raises(SendRejected, match=r"^not editable"):
-            await rig.channel.send(edit(str(theirs)))
+            await rig.channel.send(edit(str(theirs)), key="k")
 
 
 async def test_no_edit_lands_on_another_message_after_a_group_became_a_supergroup(autojump_clock: MockClock) -> None:
@@ -148,9 +148,9 @@ async def test_no_edit_lands_on_another_message_after_a_group_became_a_supergrou
         api.add_chat(-4001)
         before = await ask(rig, family)
         api.group_upgrades(-4001, -1005555)
-        await rig.channel.send(SendText(family, RichText("after")))
+        await rig.channel.send(SendText(family, RichText("after")), key="k")
         with pytest.raises(SendRejected, match=r"^migrated"):
-            await rig.channel.send(edit(before.message_id, peer=family))
+            await rig.channel.send(edit(before.message_id, peer=family), key="k")
         assert api.calls("editMessageText") == []
         assert api.texts(-1005555) == ["after"]
 
@@ -160,7 +160,7 @@ async def test_markup_that_cannot_be_parsed_is_given_up_once(autojump_clock: Moc
         api.add_chat(ALICE)
         number = (await ask(rig)).message_id
         api.fail_next("editMessageText", 400, "Bad Request: can't parse entities: Unclosed start tag at byte offset 3")
-        await rig.channel.send(edit(number, buttons=True))
+        await rig.channel.send(edit(number, buttons=True), key="k")
         assert [call.get("parse_mode") for call in api.calls("editMessageText")] == ["HTML", None]
         assert api.texts(ALICE) == ["Done & over"]
         assert api.buttons(ALICE, int(number or 0)) != []
@@ -173,9 +173,9 @@ async def test_an_edit_that_may_or_may_not_have_been_made_is_made_again(processe
         number = (await ask(rig)).message_id
         api.drop_next("editMessageText", processed=processed)
         with pytest.raises(TryAgain, match="may or may not") as caught:
-            await rig.channel.send(edit(number))
+            await rig.channel.send(edit(number), key="k")
         assert caught.value.scope == "conversation", "one edit that is slow holds nobody else up"
-        assert await rig.channel.send(edit(number)) == Receipt(number)
+        assert await rig.channel.send(edit(number), key="k") == Receipt(number)
         assert api.texts(ALICE) == ["Done & over"]
 
 
@@ -198,7 +198,7 @@ async def test_a_refused_edit_names_its_cure(
         number = (await ask(rig)).message_id
         api.fail_next("editMessageText", code, description, parameters=parameters)
         with pytest.raises(kind) as caught:
-            await rig.channel.send(edit(number))
+            await rig.channel.send(edit(number), key="k")
         if isinstance(caught.value, TryAgain):
             assert caught.value.scope == "conversation"
             assert caught.value.after_seconds == (149.0 if code == 429 else None)
@@ -209,8 +209,8 @@ async def test_too_many_buttons_are_refused_in_words_before_anything_is_sent(aut
     async with FakeBotApi.serve() as api, rig_for(api) as rig:
         api.add_chat(ALICE)
         with pytest.raises(SendRejected, match="too many buttons"):
-            await rig.channel.send(SendText(PEER, RichText("?"), choices=many))
+            await rig.channel.send(SendText(PEER, RichText("?"), choices=many), key="k")
         assert api.calls("sendMessage") == []
         big = tuple((Choice("x" * 64, "y" * 60),) for _ in range(90))
         with pytest.raises(SendRejected, match=r"^too long.*reply markup is too long"):
-            await rig.channel.send(SendText(PEER, RichText("?"), choices=big))
+            await rig.channel.send(SendText(PEER, RichText("?"), choices=big), key="k")

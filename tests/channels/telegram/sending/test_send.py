@@ -17,7 +17,7 @@ BOLD = RichText("a & b", (Span("bold", 0, 1),))
 
 
 async def send(rig: Rig, text: str | RichText = "hello", peer: Peer = ALICE, reply_to: str | None = None) -> Receipt:
-    return await rig.channel.send(SendText(peer, RichText(text) if isinstance(text, str) else text, reply_to=reply_to))
+    return await rig.channel.send(SendText(peer, RichText(text) if isinstance(text, str) else text, reply_to=reply_to), key="k")
 
 
 async def test_what_is_sent_word_for_word(autojump_clock: MockClock) -> None:
@@ -273,7 +273,7 @@ async def test_a_rate_limit_of_two_chats_at_the_same_time_is_the_bots(autojump_c
         async def limited(chat: int) -> None:
             api.fail_next("sendMessage", 429, "Too Many Requests: retry after 5", parameters={"retry_after": 5})
             with pytest.raises(TryAgain) as caught:
-                await rig.channel.send(SendText(Peer("dm", str(chat)), RichText("hello")))
+                await rig.channel.send(SendText(Peer("dm", str(chat)), RichText("hello")), key="k")
             scopes.append(caught.value.scope)
 
         for chat in (1, 2):

@@ -323,7 +323,7 @@ async def test_an_io_error_acknowledges_nothing_and_is_survived(tmp_path: Path, 
     log = tmp_path / "state" / "gatewayd.db-wal"
     with files_cannot_grow(log.stat().st_size + 5000):
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the disk reported an I/O error .*; nothing was stored"):
-            await store.add_inbound([envelope("2", text="x" * 100_000)], save_state=("telegram", "main", "offset", "3"))
+            await store.add_inbound([envelope("2", text="x" * 100_000)], state=[("telegram", "main", "offset", "3")])
         assert not store.statistics().healthy
         assert store.statistics().last_error_at == 5.0
         assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first]

@@ -1,0 +1,41 @@
+"""What a channel is: a manifest that imports no driver, an opener, and an open account with two methods.
+
+A driver is one folder: ``__init__.py`` (the manifest ``PLUGIN``), ``wire.py`` (pure: the platform's bytes to structs and back)
+and ``channel.py`` (I/O). The kind of error that it raises says what to do next, see ``gatewayd.model.errors``. How to write
+one: docs/how-to/write-a-channel.md.
+"""
+
+from gatewayd.ports.channel.channel import (
+    Channel,
+    ChannelOpener,
+    FetchesMedia,
+    LimitsText,
+    Reconciles,
+    ShowsSignals,
+)
+from gatewayd.ports.channel.manifest import API, ChannelPlugin, TextFormat, TextLimit, TextUnit
+from gatewayd.ports.channel.services import NO_STATE, AccountConfig, ChannelServices, ConnectionReporter, Deliver
+from gatewayd.ports.channel.webhooks import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
+
+__all__ = [
+    "API",
+    "NO_STATE",
+    "AccountConfig",
+    "Channel",
+    "ChannelOpener",
+    "ChannelPlugin",
+    "ChannelServices",
+    "ChecksHeaders",
+    "ConnectionReporter",
+    "Deliver",
+    "FetchesMedia",
+    "LimitsText",
+    "ReceivesWebhooks",
+    "Reconciles",
+    "ShowsSignals",
+    "TextFormat",
+    "TextLimit",
+    "TextUnit",
+    "WebhookReply",
+    "WebhookRequest",
+]

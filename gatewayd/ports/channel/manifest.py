@@ -1,0 +1,81 @@
+"""The manifest of a channel: what the hub knows of it without an import of its driver."""
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+API: Final = 1
+"""The version of this port. A plug-in with another one is refused when it is found, not in the middle of a message."""
+
+TextUnit = Literal["utf16", "bytes", "chars"]
+TextFormat = Literal["markdown", "rich", "plain"]
+
+
+class TextLimit(Struct, frozen=True):
+    """The longest text of one message, in UTF-16 code units, UTF-8 bytes or code points. ``lines``: how many lines it may have,
+    None for any number; with 1 each line is a message."""
+
+    size: int
+    unit: TextUnit
+    lines: int | None = None
+
+
+class ChannelPlugin(Struct, frozen=True):
+    """The manifest. Loading it imports no driver: ``settings``, ``open`` and ``wire_size`` are named as ``module:attribute``.
+
+    The driver takes our own name out of a command that is addressed by name (``/stop@us``). A command with another name is for
+    another bot.
+
+    ``settings`` names a frozen msgspec Struct (``forbid_unknown_fields``) for the account's own keys; ``open`` names a
+    ``ChannelOpener``. ``api`` is the version of the port that the driver is written for.
+
+    Texts: ``text_format`` says what ``RichText.text`` of a SendText is. ``text_limit`` None means no limit. ``wire_size`` names a
+    pure function ``(RichText) -> int``, the size of a text as the platform counts it, in the unit of the limit, where formats
+    and escapes count, too. None: the plain text is counted. An open channel that implements LimitsText may lower the limit.
+
+    Sends: ``resend_safe_seconds`` is how long after its first attempt a send may be repeated, because the platform drops a
+    second one with the same ``key``: None for never, infinity for always. A repeated edit is always safe. ``acknowledges`` False:
+    the network confirms nothing (IRC, MQTT QoS 0). A send that returns was written to the connection, and a message that
+    came while nobody listened, or could not be stored, is lost. ``reconciles``: the channel implements Reconciles.
+    ``edits``: EditText is carried out; without it the hub sends a new text. ``grows``: the channel implements ShowsGrowth.
+    ``files``: SendFile is carried out; without it the hub sends its caption and its name as a text. ``ephemeral``:
+    ``SendText.only_for`` is carried out; without it the hub does not use it.
+
+    ``buttons``: SendText.choices are shown, and a press arrives as an envelope of the kind button (``text`` the choice's data,
+    ``message_id`` the message it was under, ``press`` the platform's id of the press); without it a text says what to write
+    instead.
+
+    ``webhook``: the channel may implement ReceivesWebhooks, for the ``webhook_methods``. Its platform gives a webhook
+    ``webhook_answer_seconds`` for the answer.
+
+    ``authenticates_peers``: the channel itself admits people (as the login of the web chat does), so ``dm_policy`` defaults to
+    open. ``id_pattern`` is a regular expression that every id of a person matches as a whole, ``place_pattern`` the same of a
+    group (None: as ``id_pattern``). ``id_form`` and ``place_form`` say the same in words. Any other value in ``allow_from`` and
+    ``groups`` is an error of the configuration, because it would match nobody.
+    """
+
+    id: str
+    label: str
+    settings: str
+    open: str
+    api: int = API
+    text_format: TextFormat = "markdown"
+    text_limit: TextLimit | None = None
+    wire_size: str | None = None
+    webhook: bool = False
+    webhook_methods: tuple[str, ...] = ("POST",)
+    webhook_answer_seconds: float = 10.0
+    authenticates_peers: bool = False
+    resend_safe_seconds: float | None = None
+    acknowledges: bool = True
+    reconciles: bool = False
+    one_account: bool = False
+    buttons: bool = False
+    edits: bool = False
+    grows: bool = False
+    files: bool = False
+    ephemeral: bool = False
+    id_pattern: str | None = None
+    id_form: str = "an id of the channel"
+    place_pattern: str | None = None
+    place_form: str | None = None

@@ -1,0 +1,74 @@
+"""What the hub hands to a driver: its account, its state, its log, its HTTP client, and ``deliver``."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
+
+from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.ports.store import State
+
+if TYPE_CHECKING:
+    import httpx2
+    from structlog.typing import FilteringBoundLogger
+
+NO_STATE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class AccountConfig(Struct, frozen=True):
+    """What a driver knows about its account: name, decoded settings, and the public webhook URL if there is one."""
+
+    channel: str
+    account: str
+    settings: Struct
+    webhook_url: str | None = None
+
+
+class Deliver(Protocol):
+    """Journal envelopes. Returns after the commit: only then may the driver acknowledge them. Waits while the inbox is full.
+
+    ``state`` is stored in the account's state in the same transaction, e.g. a poll offset. Envelopes seen
+    before are skipped. Of envelopes with an id that has a NUL character or more than 2,048 bytes, or with a text that is no
+    Unicode, nothing is stored: that is a bug of the driver.
+    """
+
+    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None: ...
+
+
+class ConnectionReporter(Protocol):
+    """What a driver reports about its transport. All methods are synchronous and cheap."""
+
+    def connected(self, identity: str | None = None) -> None:
+        """The platform has accepted us under this identity: the account is ``connected``."""
+
+    def heard(self) -> None:
+        """The inbound transport works (a poll returned, a frame arrived), even if it carried no message."""
+
+    def expect_silence(self, at_most_seconds: float | None) -> None:
+        """From now on, a longer silence means that the transport hangs. None (the default): silence is normal."""
+
+
+class ChannelServices(Protocol):
+    """What the hub hands to a driver."""
+
+    @property
+    def http(self) -> "httpx2.AsyncClient":
+        """The shared HTTP client. Never closed by the driver; every call sets its own timeout."""
+
+    @property
+    def connection(self) -> ConnectionReporter: ...
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def log(self) -> "FilteringBoundLogger":
+        """Bound to channel and account."""
+
+    @property
+    def rng(self) -> Random: ...
+
+    def now(self) -> float:
+        """Unix seconds."""
