@@ -19,6 +19,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
+from gatewayd.kit.network.lines import Lines, LineTooLong
 from gatewayd.kit.orphans import KILLED_WITHIN_SECONDS, MARKER_VARIABLE, POLL_SECONDS, end_orphans, marked, signal_marked
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from gatewayd.model.secret import Redactor, Secret
@@ -129,16 +130,13 @@ class ChildProcess:
             said.set()
 
     async def _drain(self, stream: anyio.abc.ByteReceiveStream) -> None:
-        rest = b""
+        lines = Lines(4 * OUTPUT_LINE_MAX)  # enough, even if each character is four bytes
         self._drains += 1
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             while True:
-                *lines, rest = (rest + await stream.receive(_CHUNK)).split(b"\n")
-                for line in lines:
-                    self.note(_text(line))
-                # The longest line that is kept, even if each character is four bytes; the remainder of it is dropped.
-                rest = rest[: 4 * OUTPUT_LINE_MAX]
-        if rest:
+                for line in lines.feed(await stream.receive(_CHUNK)):
+                    self.note(_text(line.beginning if isinstance(line, LineTooLong) else line))
+        if rest := lines.rest():
             self.note(_text(rest))
         self._drains -= 1
         if not self._drains:

@@ -1,1 +1,2 @@
-"""Tests of the tools that channels and agent cores share, a module each; those of the texts are in text."""
+"""Tests of the tools that channels and agent cores share, a module each; those of the texts are in text, those for networks in
+network."""

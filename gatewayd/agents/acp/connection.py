@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 from msgspec import UNSET, Raw
 
-from gatewayd.agents.acp.framing import LINE_MAX, Lines, LineTooLong, messages_in
+from gatewayd.agents.acp.framing import LINE_MAX, messages_in
 from gatewayd.agents.acp.wire import (
     INVALID_REQUEST,
     OURS,
@@ -24,6 +24,7 @@ from gatewayd.agents.acp.wire import (
     read_error,
     write,
 )
+from gatewayd.kit.network.lines import Lines, LineTooLong
 
 _CHUNK: Final = 65_536
 _UNWRITTEN_MAX: Final = 256
@@ -96,7 +97,7 @@ class Connection:
         self._scope = anyio.CancelScope()
         self._is_receiving = False
         self._received = 0
-        self._lines = Lines()
+        self._lines = Lines(LINE_MAX)
         self._received_at = -math.inf
 
     async def run(self, stdin: anyio.abc.ByteSendStream, stdout: anyio.abc.ByteReceiveStream, handler: MessageHandler) -> None:
@@ -201,10 +202,10 @@ class Connection:
                 found = self._lines.feed(await self._receive(stdout))
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 break
-            except LineTooLong:
-                self.lose(f"sent a line of more than {LINE_MAX // 1024 // 1024} MiB")
-                return
             for line in found:
+                if isinstance(line, LineTooLong):
+                    self.lose(f"sent a line of more than {LINE_MAX // 1024 // 1024} MiB")
+                    return
                 await self._take(line, handler)
         await self._take(self._lines.rest(), handler)
         self.lose("closed its output")

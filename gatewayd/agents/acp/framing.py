@@ -1,4 +1,4 @@
-"""Splits a stream of bytes into lines, and finds the messages in a line. Pure."""
+"""Finds the messages in a line. Pure."""
 
 import json
 import re
@@ -15,33 +15,6 @@ _OBJECTS_MAX: Final = 20
 _BEGINNING: Final = re.compile(r'\{\s*"')
 # It only finds the end of an object; kit.json decodes it.
 _DECODER: Final = json.JSONDecoder(strict=False)
-
-
-class LineTooLong(Exception):
-    """A line is longer than ``LINE_MAX``: the next line cannot be told from its rest."""
-
-
-class Lines:
-    """Collects bytes, and returns whole lines without their end. The time is linear in the bytes, for pieces of any size."""
-
-    def __init__(self, longest: int = LINE_MAX) -> None:
-        self._longest = longest
-        self._rest = bytearray()
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are complete now. :raises LineTooLong: no more may be fed then."""
-        *lines, tail = data.split(b"\n")
-        if lines:
-            lines[0] = bytes(self._rest) + lines[0]
-            self._rest.clear()
-        self._rest += tail
-        if len(self._rest) > self._longest or any(len(line) > self._longest for line in lines):
-            raise LineTooLong
-        return lines
-
-    def rest(self) -> bytes:
-        """The bytes after the last line end."""
-        return bytes(self._rest)
 
 
 def messages_in(line: bytes) -> Iterator[Message | bytes]:

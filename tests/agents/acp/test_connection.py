@@ -17,7 +17,7 @@ from msgspec import Raw
 from gatewayd.agents.acp.connection import Connection, ConnectionLost, RequestFailed
 from gatewayd.agents.acp.dispatch import Dispatch
 from gatewayd.agents.acp.wire import RequestId
-from tests.agents.acp.test_framing import cut
+from tests.kit.network.pieces import cut
 
 
 class Coming(anyio.abc.ByteReceiveStream):

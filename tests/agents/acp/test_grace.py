@@ -18,7 +18,7 @@ from gatewayd.model.errors import AgentFailed, GatewayError, NeedsOperator, TryA
 from gatewayd.ports.agent import Final, Notice
 from tests.agents.acp.rig import FakeTurn, Services, run_soon
 from tests.agents.acp.script import PROMPT, ScriptedAgent, Step, ended, line, open_scripted, said, used_tool
-from tests.agents.acp.test_framing import cut
+from tests.kit.network.pieces import cut
 
 SILENT = "the agent said nothing for 600 s, so it was stopped"
 
