@@ -22,7 +22,16 @@ from gatewayd.actor.border import leaves
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText
 from gatewayd.ports.channel import Channel, ChannelOpener, ChannelPlugin, Deliver, ShowsSignals
-from gatewayd.testing.channel_harness import Button, ButtonsHarness, EditsHarness, Harness, Journal, SendFailure, Services, Shown
+from gatewayd.testing.channel_contract.harness import (
+    Button,
+    ButtonsHarness,
+    EditsHarness,
+    Harness,
+    Journal,
+    SendFailure,
+    Services,
+    Shown,
+)
 from gatewayd.testing.manifest import PATIENCE, ManifestContract, count_sockets, resolve
 
 __all__ = [
