@@ -18,7 +18,7 @@ from msgspec.inspect import type_info
 from gatewayd.actor.border import describe, third_party
 from gatewayd.model.errors import PluginError
 from gatewayd.ports.agent import AgentOpener, AgentPlugin
-from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
+from gatewayd.ports.channel import API, ChannelOpener, ChannelPlugin
 from gatewayd.ports.proxy import AgentProxy
 
 CHANNELS: Final = "gatewayd.channels"
@@ -206,6 +206,9 @@ class _PluginSet(Generic[Manifest]):
             raise PluginError(f"{self.owner(plugin_id)}: the manifest is a {type(target).__name__}, not a {wanted}")
         if target.id != plugin_id:
             raise PluginError(f'{self.owner(plugin_id)}: the manifest calls itself "{target.id}"')
+        if isinstance(target, ChannelPlugin) and target.api != API:
+            what = f"is written for version {target.api} of the channel port, and this gatewayd has version {API}"
+            raise PluginError(f"{self.owner(plugin_id)} {what}: install a release of the plug-in that fits")
         return target
 
     def _import(self, entry_point: EntryPoint, plugin_id: str) -> object:

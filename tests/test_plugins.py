@@ -111,6 +111,13 @@ def test_an_unknown_id_is_answered_with_what_there_is() -> None:
         registry.agent("two")
 
 
+def test_a_channel_for_another_version_of_the_port_is_refused_with_what_to_do() -> None:
+    registry = Registry.of(channels=[ChannelPlugin(id="one", label="", settings="a:B", open="a:c", api=2)])
+    with pytest.raises(PluginError, match=r"written for version 2 of the channel port.* has version 1: install a release"):
+        registry.channel("one")
+    assert registry.channel_or_placeholder("one").open == "-"
+
+
 def test_two_distributions_with_one_id_are_both_named_and_neither_wins(shop: Shop) -> None:
     shop.channel("acme_chat", plugin_id="acme")
     shop.channel("evil_chat", plugin_id="acme")

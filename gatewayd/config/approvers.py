@@ -1,6 +1,5 @@
 """What must hold between approvals, agents and accounts: the names exist, and the people and chats are possible ones."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final, get_args
 
@@ -59,15 +58,17 @@ class ApproverChecks:
             allowed = f'"{_ORIGIN}" or CHANNEL:ACCOUNT:KIND:ID, where KIND is {listed(kinds)}'
             self._problems.add(key, "is not a chat", found=show(chat), allowed=allowed)
             return
-        channel, account, _, identity = parts
+        channel, account, kind, identity = parts
         names = [f"{kind}:{name}" for kind, name in self._accounts]
         if (channel, account) not in self._accounts:
             close = nearest(f"{channel}:{account}", names)
             self._problems.add(key, "no such account", found=show(chat), allowed=listed(names), nearest=close)
             return
-        self._check_id(key, chat, channel, identity, tuple(self._manifests))
+        self._check_id(key, chat, channel, identity, tuple(self._manifests), place=kind != "dm")
 
-    def _check_id(self, key: KeyPath, found: str, channel: str, identity: str, channels: tuple[str, ...]) -> None:
+    def _check_id(
+        self, key: KeyPath, found: str, channel: str, identity: str, channels: tuple[str, ...], *, place: bool = False
+    ) -> None:
         if not channel or not identity or identity != identity.strip():
             self._problems.add(key, "is not CHANNEL:ID", found=show(found), allowed='e.g. "telegram:1234"')
             return
@@ -78,8 +79,8 @@ class ApproverChecks:
         elif plugin is None:
             close = nearest(channel, channels)
             self._problems.add(key, "no such channel", found=show(found), allowed=listed(channels), nearest=close)
-        elif plugin.id_pattern is not None and re.fullmatch(plugin.id_pattern, identity) is None:
-            self._problems.add(key, f"is not an id of {plugin.label}", found=show(found), allowed=plugin.id_form)
+        elif not plugin.is_id(identity, place=place):
+            self._problems.add(key, f"is not an id of {plugin.label}", found=show(found), allowed=plugin.form_of(place=place))
 
     def _check_agent(self, agent: AgentSettings, approvals: ApprovalsSection) -> None:
         key = ("agents", agent.agent_id, "approvals")

@@ -1,6 +1,5 @@
 """Checks between keys, and checks that a type cannot express. Each function adds problems and raises nothing."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final, get_args
@@ -128,7 +127,7 @@ def check_account(problems: Problems, frame: AccountFrame, key: KeyPath, plugin:
     _check_ids(problems, frame.allow_from, (*key, "allow_from"), plugin)
     _check_ids(problems, frame.operators, (*key, "operators"), plugin, any_allowed=False)
     for index, name in enumerate(frame.groups):
-        _check_id(problems, name, (*key, "groups", name if tables else index), plugin)
+        _check_id(problems, name, (*key, "groups", name if tables else index), plugin, place=True)
     for name, rules in tables.items():
         _check_ids(problems, rules.allow_from or (), (*key, "groups", name, "allow_from"), plugin)
         _check_ids(problems, rules.commands, (*key, "groups", name, "commands"), plugin)
@@ -170,13 +169,16 @@ def _check_ids(problems: Problems, ids: Iterable[str], key: KeyPath, plugin: Cha
         _check_id(problems, one, (*key, index), plugin, any_allowed=any_allowed)
 
 
-def _check_id(problems: Problems, one: str, key: KeyPath, plugin: ChannelPlugin, *, any_allowed: bool = True) -> None:
+def _check_id(
+    problems: Problems, one: str, key: KeyPath, plugin: ChannelPlugin, *, any_allowed: bool = True, place: bool = False
+) -> None:
+    form = plugin.form_of(place=place)
     if not one or one != one.strip():
         problems.add(key, "is not an id: empty, or with spaces around it", found=show(one))
     elif one == "*" and not any_allowed:
-        problems.add(key, 'cannot be "*": it would make an operator of everybody', found=show(one), allowed=plugin.id_form)
-    elif one != "*" and not _is_id(one, plugin):
-        allowed = f'{plugin.id_form}, or "*" for any' if any_allowed else plugin.id_form
+        problems.add(key, 'cannot be "*": it would make an operator of everybody', found=show(one), allowed=form)
+    elif one != "*" and not plugin.is_id(one, place=place):
+        allowed = f'{form}, or "*" for any' if any_allowed else form
         problems.add(key, f"is not an id of {plugin.label}", found=show(one), allowed=allowed)
 
 
@@ -236,10 +238,6 @@ def check_matches(problems: Problems, bindings: Mapping[int, BindingConfig]) -> 
         match = replace(binding.match, account=None) if binding.match.account == "*" else binding.match
         if (earlier := first.setdefault(match, index)) != index:
             problems.add(("bindings", index, "match"), f"is the same as that of bindings[{earlier}], which always wins")
-
-
-def _is_id(text: str, plugin: ChannelPlugin) -> bool:
-    return plugin.id_pattern is None or re.fullmatch(plugin.id_pattern, text) is not None
 
 
 def _check_account_name(problems: Problems, channel: str | None, account: str | None, key: KeyPath, known: Known) -> None:

@@ -1,10 +1,18 @@
-"""The configuration in force, in one place for all parts."""
+"""The configuration in force, in one place for all parts, and the text limits of the open accounts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
+import structlog
+from msgspec.structs import replace
+
+from gatewayd.actor.border import Bug, describe, third_party
 from gatewayd.hub.voters import Voters
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
-from gatewayd.ports.channel import ChannelPlugin
+from gatewayd.model.ids import Peer
+from gatewayd.ports.channel import ChannelPlugin, LimitsText, TextLimit
+
+_log = structlog.get_logger("gatewayd.channels")
 
 
 class Configured:
@@ -23,6 +31,7 @@ class Configured:
         self._plugins = dict(plugins)
         self.plugins: Mapping[str, ChannelPlugin] = self._plugins
         self._followers: list[Callable[[GatewayConfig], None]] = []
+        self._limits: dict[tuple[str, str], LimitsText] = {}
         self._take(config)
 
     def follow(self, reconfigure: Callable[[GatewayConfig], None]) -> None:
@@ -33,6 +42,34 @@ class Configured:
     def add_plugins(self, plugins: Mapping[str, ChannelPlugin]) -> None:
         """Add the plug-ins of a configuration, before it is put in force."""
         self._plugins.update(plugins)
+
+    def plugin_for(self, channel: str, account: str, peer: Peer) -> ChannelPlugin:
+        """The manifest for texts to this peer: its limit is that of the peer, as far as the open account says one.
+
+        :raises KeyError: the channel is not configured.
+        """
+        plugin, limits = self._plugins[channel], self._limits.get((channel, account))
+        if limits is None:
+            return plugin
+        try:
+            with third_party():
+                limit: object = limits.limit_of(peer)
+                if not isinstance(limit, TextLimit):
+                    raise Bug(f"limit_of gives a {type(limit).__name__}, not a TextLimit")
+        except Exception as error:
+            _log.error("limit_of_failed", channel=channel, account=account, reason=describe(error))
+            return plugin
+        return replace(plugin, text_limit=limit)
+
+    @contextmanager
+    def limited(self, channel: str, account: str, limits: LimitsText) -> Iterator[None]:
+        """Inside, ``plugin_for`` asks this open account."""
+        self._limits[channel, account] = limits
+        try:
+            yield
+        finally:
+            if self._limits.get((channel, account)) is limits:
+                del self._limits[channel, account]
 
     def replace(self, config: GatewayConfig) -> None:
         """Put a checked configuration in force: every part has it when this returns. If a part fails, which is a bug, every part

@@ -124,7 +124,8 @@ class Gateway:
         :raises NotFound: no such pending code, or it has expired.
         """
         row = await self.access.approve(code, by=by)
-        plugin = self.manager.account(row.channel, row.account).plugin
+        self.manager.account(row.channel, row.account)  # or NotFound
+        plugin = self.configured.plugin_for(row.channel, row.account, row.peer)
         await self.outbox.write(draft_texts(row.channel, row.account, row.peer, _WELCOME, plugin))
         return row
 

@@ -61,6 +61,10 @@ DroppedReason = Literal[
     "service_message",
     "stopped",
 ]
+FOR_ITS_SENDER: Final[frozenset[str]] = frozenset(
+    ("command_refused", "approval_refused_elsewhere", "approval_refused_not_an_approver", "approval_refused_unknown")
+)
+"""The reasons of refusals. In a group only the sender needs to see the reply, where the channel can show it to one person."""
 DeadReason = Literal["agent_failed", "attempts_exhausted", "turn_lost", "turn_timed_out"]
 InboundReason = DoneReason | DroppedReason | DeadReason
 StopReason = Literal["account_removed", "interrupted", "stopped"]

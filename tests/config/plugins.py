@@ -81,6 +81,8 @@ def channel(name: str, settings: str, *, one_account: bool = False, id_pattern: 
         one_account=one_account,
         id_pattern=id_pattern,
         id_form="a number",
+        place_pattern=id_pattern and "-[0-9]+",
+        place_form="a number below zero",
     )
 
 

@@ -116,11 +116,17 @@ def test_a_binding_that_is_never_used(file: Path, again: str) -> None:
 @pytest.mark.parametrize("field", ["allow_from", "groups"])
 @pytest.mark.parametrize("wrong", ["@alice", "alice", "4711 ", "t.me/x", "-", "1e3"])
 def test_an_id_that_is_none_of_the_channel(file: Path, field: str, wrong: str) -> None:
-    found = problem(file, f'{ACCOUNT}{field} = ["*", "4711", "-1001234567890", "{wrong}"]')
-    assert found.key == f"[channels.telegram.accounts.main].{field}[3]"
+    found = problem(file, f'{ACCOUNT}{field} = ["*", "-1001234567890", "{wrong}"]')
+    assert found.key == f"[channels.telegram.accounts.main].{field}[2]"
     assert found.found == f"the text {wrong!r}"
     if wrong.strip() == wrong:
-        assert (found.what, found.allowed) == ("is not an id of Telegram", 'a number, or "*" for any')
+        form = "a number below zero" if field == "groups" else "a number"
+        assert (found.what, found.allowed) == ("is not an id of Telegram", f'{form}, or "*" for any')
+
+
+def test_the_id_of_a_person_is_none_of_a_group(file: Path) -> None:
+    assert problem(file, f'{ACCOUNT}groups = ["4711"]').allowed == 'a number below zero, or "*" for any'
+    assert load(file, f'{ACCOUNT}allow_from = ["4711"]').accounts[0].frame.allow_from == ("4711",)
 
 
 def test_a_channel_that_says_nothing_of_its_ids_takes_any(file: Path) -> None:
@@ -138,7 +144,7 @@ def test_a_channel_that_says_nothing_of_its_ids_takes_any(file: Path) -> None:
         (GROUP + 'allow_from = ["1"]\ncommands = ["1"]\nrequire_mention = false\nagent = "assistant"', (), None),
         (GROUP + "allow_from = []", (), "is empty: nobody in the group can talk"),
         (GROUP + 'allow_from = []\ncommands = ["1"]', (), None),
-        (ACCOUNT + 'group_policy = "disabled"\ngroups = ["1"]', (), "has no effect while group_policy is disabled"),
+        (ACCOUNT + 'group_policy = "disabled"\ngroups = ["-1"]', (), "has no effect while group_policy is disabled"),
         (ACCOUNT + 'group_policy = "open"', ("*",), None),
     ],
 )

@@ -184,7 +184,7 @@ def test_a_file_with_endless_problems_is_told_with_a_bound(file: Path) -> None:
         ("[agents.a]\ndefault = true\n[agents.b]\ndefault = true", "[agents.b].default", "only one agent can be the default"),
         ("[channels.webchat.accounts.a]\n[channels.webchat.accounts.b]", "[channels.webchat.accounts]", "one account only"),
         (ACCOUNT + 'allow_from = [""]', "[channels.telegram.accounts.main].allow_from[0]", "is not an id"),
-        (ACCOUNT + 'groups = ["1", " 2"]', "[channels.telegram.accounts.main].groups[1]", "is not an id"),
+        (ACCOUNT + 'groups = ["-1", " -2"]', "[channels.telegram.accounts.main].groups[1]", "is not an id"),
         (ACCOUNT + 'operators = ["*"]', "[channels.telegram.accounts.main].operators[0]", 'cannot be "*"'),
         (ACCOUNT + "groups = 7", "[channels.telegram.accounts.main].groups", "wrong value"),
         (GROUP + 'commands = [" 2"]', "[channels.telegram.accounts.main.groups.-100123].commands[0]", "is not an id"),

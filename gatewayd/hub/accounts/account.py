@@ -6,6 +6,7 @@ connection nor journal a message.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -20,6 +21,7 @@ from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, UnexpectedReturn
 from gatewayd.hub.accounts.sender import Sender
+from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.hub.state import OwnState
@@ -28,7 +30,16 @@ from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejec
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope
 from gatewayd.model.message.payload import Signal
 from gatewayd.model.status import AccountState, AccountStatus
-from gatewayd.ports.channel import NO_STATE, AccountConfig, Channel, ChannelOpener, ChannelPlugin, FetchesMedia, ShowsSignals
+from gatewayd.ports.channel import (
+    NO_STATE,
+    AccountConfig,
+    Channel,
+    ChannelOpener,
+    ChannelPlugin,
+    FetchesMedia,
+    LimitsText,
+    ShowsSignals,
+)
 from gatewayd.ports.store import InboundRow, StateRows, StateValue
 
 if TYPE_CHECKING:
@@ -69,6 +80,7 @@ class AccountContext:
     rng: Random
     now: Callable[[], float]
     redact: Callable[[str], str]
+    configured: Configured
 
 
 class AccountStatistics(Struct, frozen=True):
@@ -274,7 +286,7 @@ class AccountActor:
         if isinstance(config.settings, BrokenPlugin):
             raise NeedsOperator(config.settings.reason)
         async with self._load()(config, _Services(self, life, self._context, self._log)) as channel:
-            with life.closes_after():
+            with life.closes_after(), self._limits_of(channel):
                 self.channel = channel
                 try:
                     async with anyio.create_task_group() as tasks:
@@ -283,6 +295,11 @@ class AccountActor:
                 finally:
                     if self.channel is channel:
                         self.channel = None
+
+    def _limits_of(self, channel: Channel) -> AbstractContextManager[None]:
+        if not isinstance(channel, LimitsText):
+            return nullcontext()
+        return self._context.configured.limited(self.settings.channel, self.settings.account, channel)
 
     def _load(self) -> ChannelOpener:
         try:

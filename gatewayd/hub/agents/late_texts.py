@@ -68,7 +68,7 @@ class LateTexts:
         if not self._admits((agent_id, session_id)):
             return f"the agent has sent {_PER_MINUTE} late texts in this session within a minute"
         await self._wait_reply_committed(session.session_key)
-        plugin = self._configured.plugins[channel]
+        plugin = self._configured.plugin_for(channel, account, where.peer)
         drafts = draft_texts(channel, account, where.peer, _bounded(text), plugin, turn_id=turn_id)
         for row in (await until_stored(lambda: self._outbox.write(drafts)))[:1]:
             about = {"agent": agent_id, "session_key": session.session_key, "turn_id": turn_id, "id": row.id}

@@ -12,8 +12,8 @@ import anyio
 import msgspec
 
 from gatewayd.hub.configured import Configured
+from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.outbox import Outbox
-from gatewayd.kit.text import compose
 from gatewayd.kit.text.visible import visible
 from gatewayd.model.config import OPERATORS, ApproverGroup, GatewayConfig
 from gatewayd.model.ids import AccountId, ConversationId
@@ -131,7 +131,7 @@ class ApprovalPrompts:
         return self._unreachable(account.channel, account.name)
 
     def _prompt(self, approval: Approval, chat: ConversationId) -> list[OutboundDraft]:
-        plugin = self._configured.plugins[chat.account.channel]
+        plugin = self._configured.plugin_for(chat.account.channel, chat.account.name, chat.peer)
         choices = self._choices(approval) if plugin.buttons else ()
         body = _fitting(lambda size: self._text(approval, size, plugin), plugin)
         instead = _in_words(approval) if choices else ""
@@ -150,7 +150,7 @@ class ApprovalPrompts:
                 f"Waiting for the operator's permission to use `{_inline(approval.tool)}`. "
                 f"Answer with `gatewayctl approvals allow {approval.id}` or `gatewayctl approvals deny {approval.id}`."
             )
-        body = _fitting(lambda size: text, self._configured.plugins[turn.channel])
+        body = _fitting(lambda size: text, self._configured.plugin_for(turn.channel, turn.account, turn.peer))
         return [self._draft(chat, SendText(turn.peer, body), approval, notice_of(approval.id))]
 
     def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
@@ -259,7 +259,7 @@ def _fitting(render: Callable[[int], str], plugin: ChannelPlugin) -> RichText:
     """The longest version that fits into one message."""
     bodies = []
     for size in _SHOWN_CHARACTERS:
-        bodies = compose(render(size), text_format=plugin.text_format, text_limit=plugin.text_limit)
+        bodies = bodies_of(render(size), plugin)
         if len(bodies) == 1:
             break
     return bodies[0]

@@ -273,7 +273,7 @@ class QuestionDesk:
                 mine.note_shown(each.receipt.message_id)
         if shown:
             return  # before the restart
-        plugin = self._configured.plugins[turn.channel]
+        plugin = self._configured.plugin_for(turn.channel, turn.account, turn.peer)
         *before, last = draft_texts(turn.channel, turn.account, turn.peer, text_of(row.question), plugin, turn_id=turn.turn_id)
         payload = with_choices(last.payload, row) if plugin.buttons else last.payload
         drafts = [*before, msgspec.structs.replace(last, payload=payload, subject=row.id)]

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.queue import OutboundQueue
-from gatewayd.kit.text import compose
 from gatewayd.model.errors import SendRejected, StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import (
+    FOR_ITS_SENDER,
     NEVER_SEEN,
     OUTBOUND_DEAD_LETTERS,
     OUTBOUND_OPEN,
@@ -60,7 +61,7 @@ def draft_texts(
     turn_id: str | None = None,
 ) -> list[OutboundDraft]:
     """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit."""
-    bodies = compose(text, text_format=plugin.text_format, text_limit=plugin.text_limit)
+    bodies = bodies_of(text, plugin)
     conversation = str(ConversationId(AccountId(channel, account), peer))
     return [
         OutboundDraft(
@@ -72,6 +73,10 @@ def draft_texts(
         )
         for part, body in enumerate(bodies, 1)
     ]
+
+
+def _only_for(person: str, draft: OutboundDraft) -> OutboundDraft:
+    return replace(draft, payload=replace(draft.payload, only_for=person))
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
@@ -178,8 +183,12 @@ class Outbox:
         and emit an event for each row, with ``about``. ``text`` becomes the reply to the last row, if its channel is configured.
         """
         envelope = rows[-1].envelope
-        plugin = self._configured.plugins.get(envelope.channel)
-        drafts = draft_replies(envelope, text, plugin, turn_id=turn_id) if text and plugin else replies
+        drafts = replies
+        if text and envelope.channel in self._configured.plugins:
+            plugin = self._configured.plugin_for(envelope.channel, envelope.account, envelope.peer)
+            drafts = draft_replies(envelope, text, plugin, turn_id=turn_id)
+            if plugin.ephemeral and reason in FOR_ITS_SENDER and envelope.peer.kind != "dm":
+                drafts = [_only_for(envelope.sender.id, draft) for draft in drafts]
         written: list[OutboundRow] = []
 
         async def end() -> None:

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from gatewayd.hub.codes import ALPHABET, new_code
 from gatewayd.hub.configured import Configured
+from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.outbox import draft_texts
-from gatewayd.kit.text import compose
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import SendText
 from gatewayd.model.subject import about_reply, again, is_about_reply
@@ -42,8 +42,8 @@ class UnknownReplies:
         if not is_reply or account is None or account.frame.on_unknown != "tell":
             return None
         code = "R" + new_code(_LENGTH)
-        plugin = self._configured.plugins[row.channel]
-        body = compose(_TOLD.format(code=code), text_format=plugin.text_format, text_limit=plugin.text_limit)[0]
+        plugin = self._configured.plugin_for(row.channel, row.account, row.payload.peer)
+        body = bodies_of(_TOLD.format(code=code), plugin)[0]
         return OutboundDraft(
             channel=row.channel,
             account=row.account,
@@ -65,7 +65,8 @@ class UnknownReplies:
         rows = await self._store.outbound_by("turn_id", notice.turn_id)
         parts = [row for row in rows if row.subject is None and isinstance(row.payload, SendText) and row.conversation == here]
         said = _AGAIN if parts else _GONE
-        marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, self._configured.plugins[envelope.channel])
+        plugin = self._configured.plugin_for(envelope.channel, envelope.account, envelope.peer)
+        marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, plugin)
         mark = replace(marks[0], turn_id=notice.turn_id, subject=again(code))
         return [mark, *(replace(mark, payload=_alone(part)) for part in parts)]
 

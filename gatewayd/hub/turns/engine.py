@@ -346,7 +346,8 @@ class ReplyEngine:
 
     async def _say(self, row: InboundRow, turn_id: str, text: str) -> None:
         """Show a sentence while the turn goes on."""
-        plugin = self._configured.plugins[row.envelope.channel]
+        asked = row.envelope
+        plugin = self._configured.plugin_for(asked.channel, asked.account, asked.peer)
         drafts = [replace(draft, subject=SIGN) for draft in draft_replies(row.envelope, text, plugin, turn_id=turn_id)]
         await until_stored(lambda: self._outbox.write(drafts))
 

@@ -14,11 +14,12 @@ White space at a cut is dropped, and so is blank space around the whole; nothing
 text, in order, and what lies between two of them (and before the first and after the last) is white space only. After a cut
 at a line's end the next line keeps its indentation.
 
-The time is proportional to the length: two consecutive pieces together fill at least half of one message.
+The time is proportional to the length: two consecutive pieces together fill at least half of one message. With a size of the
+wire, where marks and escapes count, a piece that is too long is split again.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,9 @@ from gatewayd.ports.channel import TextLimit, TextUnit
 
 if TYPE_CHECKING:
     import regex
+
+WireSize = Callable[[RichText], int]
+"""The size of a text as a platform counts it, in the unit of its limit."""
 
 _SMALLEST = {"utf16": 2, "bytes": 4, "chars": 1}  # the most that one code point takes
 _RANKS = ("paragraph", "line", "sentence", "space")  # strongest first
@@ -46,14 +50,49 @@ def size_of(text: str, unit: TextUnit) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def split(rich: RichText, limit: TextLimit) -> list[RichText]:
-    """The pieces of ``rich``, each at most ``limit`` long; none for text that is only white space.
+def split(rich: RichText, limit: TextLimit, wire_size: WireSize | None = None) -> list[RichText]:
+    """The pieces of ``rich``, each at most ``limit`` long; none for text that is only white space. A piece that is as small as
+    a piece can be is kept, whatever its wire size.
 
-    :raises ValueError: the limit is smaller than one code point can be (2 UTF-16 units, 4 bytes, 1 character).
+    :raises ValueError: the limit is smaller than one code point can be (2 UTF-16 units, 4 bytes, 1 character), or has no lines.
     """
     if limit.size < _SMALLEST[limit.unit]:
         raise ValueError(f"a limit of {limit.size} {limit.unit} cannot hold every character")
-    return _clip(rich, _Splitter(rich, limit).ranges())
+    parts = [rich] if limit.lines is None else _clip(rich, _line_ranges(rich.text, limit.lines))
+    pieces = [piece for part in parts for piece in _clip(part, _Splitter(part, limit).ranges())]
+    if wire_size is None:
+        return pieces
+    return [smaller for piece in pieces for smaller in _split_to_wire(piece, limit, wire_size)]
+
+
+def _split_to_wire(piece: RichText, limit: TextLimit, wire_size: WireSize) -> list[RichText]:
+    """Pieces that fit as the wire counts them. What does not is split at a plain size that is smaller in proportion."""
+    waiting, pieces = [piece], []
+    while waiting:
+        part = waiting.pop()
+        plain, wire = size_of(part.text, limit.unit), wire_size(part)
+        room = min(plain - 1, max(_SMALLEST[limit.unit], plain * limit.size // max(wire, 1)))
+        if wire <= limit.size or room < _SMALLEST[limit.unit]:
+            pieces.append(part)
+        else:
+            waiting += reversed(_clip(part, _Splitter(part, TextLimit(room, limit.unit)).ranges()))
+    return pieces
+
+
+def _line_ranges(text: str, lines: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of each so many lines. Blank lines in front of them are left out, and do not count."""
+    if lines < 1:
+        raise ValueError("a message has at least one line")
+    start = count = 0
+    for end in (*(at for at, letter in enumerate(text) if letter == "\n"), len(text)):
+        count += 1
+        if not text[start:end].strip():
+            start, count = end + 1, 0
+        elif count == lines:
+            yield start, end
+            start, count = end + 1, 0
+    if count:
+        yield start, len(text)
 
 
 class _Patterns(NamedTuple):
@@ -229,7 +268,7 @@ class _Splitter:
 
 def _clip(rich: RichText, ranges: Iterator[tuple[int, int]]) -> list[RichText]:
     """Cut the text and its spans to ``ranges``, which ascend."""
-    waiting = sorted(rich.spans, key=lambda span: (span.start, -span.end), reverse=True)
+    waiting = sorted(rich.spans, key=lambda span: (span.start, -span.end))[::-1]
     active: list[Span] = []
     pieces: list[RichText] = []
     for start, end in ranges:

@@ -1,5 +1,6 @@
 """The manifest of a channel: what the hub knows of it without an import of its driver."""
 
+import re
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -79,3 +80,12 @@ class ChannelPlugin(Struct, frozen=True):
     id_form: str = "an id of the channel"
     place_pattern: str | None = None
     place_form: str | None = None
+
+    def is_id(self, text: str, *, place: bool) -> bool:
+        """Whether this can be the id of a group (``place``), or of a person."""
+        pattern = self.place_pattern if place and self.place_pattern is not None else self.id_pattern
+        return pattern is None or re.fullmatch(pattern, text) is not None
+
+    def form_of(self, *, place: bool) -> str:
+        """What such an id looks like, in words."""
+        return self.place_form if place and self.place_form is not None else self.id_form

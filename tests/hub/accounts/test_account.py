@@ -23,7 +23,7 @@ from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt, Typing
-from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelServices, Deliver
+from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelServices, Deliver, TextLimit
 from tests.hub.street import ALICE, EPOCH, configuration, open_street
 
 Listen = Callable[[ChannelServices, Deliver], Awaitable[None]]
@@ -98,6 +98,26 @@ async def test_state_is_committed_with_its_messages_and_belongs_to_the_account(t
         assert found == [None, None, "42", "42"]
         assert await street.store.load_state("loopback", "a", "offset") == "42"
         assert await street.store.load_state("loopback", "b", "secret") == "s"
+
+
+async def test_the_limit_of_an_open_account_holds_for_its_texts(tmp_path: Path, autojump_clock: MockClock) -> None:
+    class Limiting(Custom):
+        def limit_of(self, peer: Peer) -> TextLimit:
+            return TextLimit(len(peer.id), "chars")
+
+    async def listen(services: ChannelServices, deliver: Deliver) -> None:
+        services.connection.connected()
+        await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def opener(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
+        yield Limiting(account.account, services, listen)
+
+    async with open_street(tmp_path, opener=lambda plugin: opener) as street:
+        await trio.sleep(1)
+        assert street.configured.plugin_for("loopback", "main", ALICE).text_limit == TextLimit(5, "chars")
+        await street.manager.stop("loopback", "main")
+        assert street.configured.plugin_for("loopback", "main", ALICE).text_limit == TextLimit(4096, "chars")
 
 
 async def test_signals_are_shown_while_connected_and_fail_without_harm(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -13,9 +13,11 @@ from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox, draft_replies
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import SendRejected
-from gatewayd.model.lifecycle import SendOutcome
+from gatewayd.model.ids import PeerKind
+from gatewayd.model.lifecycle import DoneReason, SendOutcome
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
+from gatewayd.ports.agent import Turn
 from gatewayd.ports.channel import ChannelPlugin, TextLimit
 from gatewayd.ports.store import OutboundDraft
 from gatewayd.testing.store_contract.rows import ready
@@ -216,3 +218,25 @@ async def test_a_call_that_outlives_its_account_leaves_its_row_with_the_account_
         assert house.outbox.depth("chat", "main") == 0
         await house.outbox.settle(row, "ready", reason="not now")
         assert house.outbox.depth("chat", "main") == 1, "it waits in the store, and nobody sends it"
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+@pytest.mark.parametrize("reason", ["command_refused", "command"])
+@pytest.mark.parametrize("kind", ["group", "dm"])
+async def test_a_refusal_in_a_group_is_for_its_sender_where_the_channel_can(
+    kind: PeerKind, reason: DoneReason, ephemeral: bool, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async def works(turn: Turn) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with open_house(tmp_path, works) as house:
+        parts = house.gateway.configured
+        parts.add_plugins({"chat": replace(parts.plugins["chat"], ephemeral=ephemeral)})
+        row = await house.say("hello")
+        asked = replace(row, envelope=replace(row.envelope, peer=Peer(kind, "9")))
+        await house.outbox.end_inbound([asked], "done", reason, text="no")
+        [draft] = await ready(house.store, "chat")
+        assert isinstance(draft.payload, SendText)
+        private = ephemeral and kind == "group" and reason == "command_refused"
+        assert draft.payload.only_for == (row.envelope.sender.id if private else None)

@@ -185,3 +185,39 @@ def test_many_spans_take_linear_time() -> None:
     pieces = split(RichText(text, (quote, *spans)), TextLimit(4096, "utf16"))
     assert time.process_time() - began < 5
     assert sum(len(piece.spans) for piece in pieces) == len(spans) + len(pieces)
+
+
+def escaped(rich: RichText) -> int:
+    """A wire that escapes marks, and writes two marks around each span."""
+    return len(rich.text) + sum(rich.text.count(mark) for mark in "*_`<&") + 4 * len(rich.spans)
+
+
+@given(rich_texts(), st.integers(4, 120))
+def test_each_piece_fits_as_the_wire_counts_it(rich: RichText, size: int) -> None:
+    pieces = split(rich, TextLimit(size, "chars"), escaped)
+    placed(rich.text, pieces)
+    assert all(escaped(piece) <= size or len(piece.text) <= 1 + 4 * len(piece.spans) for piece in pieces)
+    assert split(rich, TextLimit(size, "chars"), lambda piece: len(piece.text)) == split(rich, TextLimit(size, "chars"))
+
+
+def test_a_text_of_marks_becomes_twice_as_many_pieces() -> None:
+    pieces = split(RichText("*" * 4000), TextLimit(2000, "chars"), escaped)
+    assert [len(piece.text) for piece in pieces] == [1000] * 4
+    assert [len(piece.text) for piece in split(RichText("x" * 9), TextLimit(5, "chars"), lambda piece: 10**9)] == [1] * 9
+
+
+@given(rich_texts(), limits, st.integers(1, 4))
+def test_no_piece_has_more_lines_than_a_message(rich: RichText, limit: TextLimit, lines: int) -> None:
+    pieces = split(rich, TextLimit(limit.size, limit.unit, lines))
+    placed(rich.text, pieces)
+    assert all(piece.text.count("\n") < lines for piece in pieces)
+    assert split(rich, TextLimit(limit.size, limit.unit, 10**6)) == split(rich, limit)
+
+
+def test_each_line_is_a_message_and_keeps_its_indentation() -> None:
+    text = "def f():\n\n    return 1\n"
+    block = RichText(text, (Span("pre", 0, len(text)),))
+    pieces = split(block, TextLimit(400, "bytes", 1))
+    assert pieces == [RichText("def f():", (Span("pre", 0, 8),)), RichText("    return 1", (Span("pre", 0, 12),))]
+    with pytest.raises(ValueError, match="at least one line"):
+        split(block, TextLimit(400, "bytes", 0))
