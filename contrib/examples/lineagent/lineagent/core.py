@@ -8,8 +8,8 @@ from uuid import uuid4
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from anyio.streams.buffered import BufferedByteReceiveStream
 
+from gatewayd.kit.network.lines import LineReader, LineTooLong
 from gatewayd.kit.process import ChildProcess, open_process
 from gatewayd.model.errors import AgentFailed
 from gatewayd.model.records.approval import ToolRequest
@@ -20,8 +20,8 @@ from .settings import LineSettings
 from .wire import Answer, Ask, Done, Start, Text, Tool, decode, encode
 
 LONGEST_LINE = 1_000_000
-GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
-STRANGE = (anyio.DelimiterNotFound, msgspec.DecodeError)
+GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+STRANGE = (LineTooLong, msgspec.DecodeError)
 
 
 class LineCore:
@@ -77,9 +77,9 @@ class Run:
 
     async def _follow(self, tasks: TaskGroup) -> Final:
         """Do what each line says, until the last. It reads on while people are asked."""
-        lines = BufferedByteReceiveStream(self._process.stdout)
+        lines = LineReader(self._process.stdout, at_most_bytes=LONGEST_LINE)
         while True:
-            match decode(await lines.receive_until(b"\n", LONGEST_LINE)):
+            match decode(await lines.receive()):
                 case Text(text):
                     self._pieces.append(text)
                     await self._turn.emit(TextDelta(text))

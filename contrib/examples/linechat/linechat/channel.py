@@ -12,8 +12,8 @@ import anyio
 import anyio.abc
 import msgspec
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
+from gatewayd.kit.network.lines import LineReader, LineTooLong
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
@@ -24,8 +24,8 @@ from .wire import Got, Hello, Message, Say, decode, encode
 
 LONGEST_LINE = 1_000_000
 GOT_SECONDS = 10.0
-GONE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
-STRANGE = (anyio.DelimiterNotFound, msgspec.DecodeError)
+GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+STRANGE = (LineTooLong, msgspec.DecodeError)
 
 
 class Connection:
@@ -74,7 +74,7 @@ class LineChannel:
             async with stream, said, to_deliver, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._deliver, deliver, user, connection, to_deliver)
                 await connection.write(Hello(user))
-                await self._read(connection, BufferedByteReceiveStream(stream), said)
+                await self._read(connection, LineReader(stream, at_most_bytes=LONGEST_LINE), said)
         except* GONE:
             pass
         except* STRANGE as strange:
@@ -84,9 +84,9 @@ class LineChannel:
             if self._connections.get(user) is connection:
                 del self._connections[user]
 
-    async def _read(self, connection: Connection, lines: BufferedByteReceiveStream, said: ObjectSendStream[Say]) -> None:
+    async def _read(self, connection: Connection, lines: LineReader, said: ObjectSendStream[Say]) -> None:
         while True:
-            frame = decode(await lines.receive_until(b"\n", LONGEST_LINE))
+            frame = decode(await lines.receive())
             if isinstance(frame, Say):
                 await said.send(frame)
             elif (event := connection.waiting.pop(frame.id, None)) is not None:
