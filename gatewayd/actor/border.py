@@ -21,6 +21,7 @@ from typing import Final, get_args
 
 from gatewayd.model.errors import (
     AgentFailed,
+    AnswerExpired,
     Conflict,
     FailureKind,
     GatewayError,
@@ -45,6 +46,7 @@ _CURES: Final[tuple[type[GatewayError], ...]] = (
     NeedsOperator,
     SendRejected,
     OutcomeUnknown,
+    AnswerExpired,
     AgentFailed,
     StoreRefused,
     NotFound,
@@ -94,6 +96,16 @@ def describe(error: BaseException, redact: Callable[[str], str] = str) -> str:
     """Type and short text of an error, in one line without secrets."""
     reason = error.reason if type(error) is Bug else _say(error)
     return " ".join(redact(reason).split())[:_REASON_LENGTH].rstrip(": ")
+
+
+def redact_error(error: BaseException, redact: Callable[[str], str]) -> None:
+    """Take secrets out of an error that has arrived on our side, for whoever shows it later."""
+    for leaf in leaves(error):
+        if isinstance(leaf, GatewayError | Bug):
+            leaf.reason = redact(leaf.reason)
+            leaf.args = (leaf.reason,)
+        if isinstance(leaf, Bug):
+            leaf.trace = redact(leaf.trace)
 
 
 def trace_of(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from threading import Thread
 
 import trio
 
-from gatewayd.model.errors import AgentFailed, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.errors import AgentFailed, AnswerExpired, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 
 
 class PanicException(BaseException):
@@ -95,6 +95,7 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "AgentFailed": lambda: AgentFailed("the model refused"),
     "SendRejected": lambda: SendRejected("the chat is gone"),
     "OutcomeUnknown": lambda: OutcomeUnknown("cut"),
+    "AnswerExpired": lambda: AnswerExpired("too late"),
     "StoreRefused": lambda: StoreRefused("the disk is full", may_pass=True),
     "an error whose fields cannot be read": lambda: BrokenCure("x"),
 }
@@ -109,6 +110,7 @@ _CURES = (
     "AgentFailed",
     "SendRejected",
     "OutcomeUnknown",
+    "AnswerExpired",
     "StoreRefused",
 )
 _BUGS = [make for kind, make in KINDS.items() if kind not in (*_CURES, "an error whose fields cannot be read")]

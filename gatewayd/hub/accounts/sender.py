@@ -12,18 +12,20 @@ import trio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.actor.border import describe, sole, third_party
+from gatewayd.actor.border import describe, redact_error, sole, third_party
 from gatewayd.actor.life import Life
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.accounts.pace import Held, Pace
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import OutboxSection
-from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.errors import AnswerExpired, GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import SendOutcome
-from gatewayd.model.message.payload import Receipt
+from gatewayd.model.message.payload import OutboundPayload, Receipt, SendText
 from gatewayd.model.records.storable import why_unusable
+from gatewayd.model.secret import Redactor, Secret
 from gatewayd.ports.channel import Channel
 from gatewayd.ports.store import OutboundRow
 
@@ -177,8 +179,7 @@ class Sender:
                     return None
                 payload = await self._outbox.addressed(row)
                 called = True
-                with third_party():
-                    receipt = _receipt(await channel.send(payload, key=row.send_key))
+                receipt = await _send_once(channel, payload, row.send_key)
         except Exception as caught:
             error = sole(caught)
         finally:
@@ -245,6 +246,28 @@ class Sender:
             raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
         if outcome.state == "sent":
             self.last_sent_at = self._now()
+
+
+async def _send_once(channel: Channel, payload: OutboundPayload, key: str) -> Receipt:
+    """Send a payload. An answer to an event that has expired was not sent, and is sent the plain way."""
+    if not isinstance(payload, SendText) or payload.answer_with is None:
+        return await _send(channel, payload, key)
+    try:
+        try:
+            return await _send(channel, payload, key)
+        except Exception as error:
+            if not isinstance(sole(error), AnswerExpired):
+                raise
+        return await _send(channel, replace(payload, answer_with=None), key)
+    except Exception as error:
+        # It may be in an error, for example as the URL of a request that has failed.
+        redact_error(error, Redactor([Secret(payload.answer_with)]))
+        raise
+
+
+async def _send(channel: Channel, payload: OutboundPayload, key: str) -> Receipt:
+    with third_party():
+        return _receipt(await channel.send(payload, key=key))
 
 
 async def _reading(work: Callable[[], Awaitable[None]]) -> None:

@@ -44,10 +44,18 @@ def draft_replies(
 ) -> list[OutboundDraft]:
     """``text`` (markdown) as rows to the peer of ``envelope``, in the format of its channel and split to its limit.
 
-    In groups the first row is a reply to the message. Blank text gives no row.
+    The first row has the message's ``answer_with``, and in groups it is a reply to the message. Blank text gives no row.
     """
-    reply_to = envelope.message_id if envelope.peer.kind != "dm" else None
-    return draft_texts(envelope.channel, envelope.account, envelope.peer, text, plugin, reply_to=reply_to, turn_id=turn_id)
+    return draft_texts(
+        envelope.channel,
+        envelope.account,
+        envelope.peer,
+        text,
+        plugin,
+        reply_to=envelope.message_id if envelope.peer.kind != "dm" else None,
+        answer_with=envelope.answer_with,
+        turn_id=turn_id,
+    )
 
 
 def draft_texts(
@@ -58,21 +66,16 @@ def draft_texts(
     plugin: ChannelPlugin,
     *,
     reply_to: str | None = None,
+    answer_with: str | None = None,
     turn_id: str | None = None,
 ) -> list[OutboundDraft]:
-    """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit."""
+    """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit. ``reply_to`` and ``answer_with``
+    are for the first row."""
     bodies = bodies_of(text, plugin)
     conversation = str(ConversationId(AccountId(channel, account), peer))
-    return [
-        OutboundDraft(
-            channel=channel,
-            account=account,
-            conversation=conversation,
-            payload=SendText(peer, body, reply_to=reply_to if part == 1 else None, part=part, parts=len(bodies)),
-            turn_id=turn_id,
-        )
-        for part, body in enumerate(bodies, 1)
-    ]
+    payloads = [SendText(peer, body, part=part, parts=len(bodies)) for part, body in enumerate(bodies, 1)]
+    payloads[:1] = [replace(first, reply_to=reply_to, answer_with=answer_with) for first in payloads[:1]]
+    return [OutboundDraft(channel, account, conversation, payload, turn_id) for payload in payloads]
 
 
 def _only_for(person: str, draft: OutboundDraft) -> OutboundDraft:

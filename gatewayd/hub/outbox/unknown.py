@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gatewayd.hub.codes import ALPHABET, new_code
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.bodies import bodies_of
-from gatewayd.hub.outbox.outbox import draft_texts
+from gatewayd.hub.outbox.outbox import draft_replies
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import SendText
 from gatewayd.model.subject import about_reply, again, is_about_reply
@@ -66,12 +66,11 @@ class UnknownReplies:
         parts = [row for row in rows if row.subject is None and isinstance(row.payload, SendText) and row.conversation == here]
         said = _AGAIN if parts else _GONE
         plugin = self._configured.plugin_for(envelope.channel, envelope.account, envelope.peer)
-        marks = draft_texts(envelope.channel, envelope.account, envelope.peer, said, plugin)
-        mark = replace(marks[0], turn_id=notice.turn_id, subject=again(code))
+        mark = replace(draft_replies(envelope, said, plugin, turn_id=notice.turn_id)[0], subject=again(code))
         return [mark, *(replace(mark, payload=_alone(part)) for part in parts)]
 
 
 def _alone(row: OutboundRow) -> SendText:
-    """The text as it was, without a reply reference and without buttons, because these are out of date."""
+    """The text as it was, without what it answered and without buttons, because these are out of date."""
     assert isinstance(row.payload, SendText)
-    return replace(row.payload, reply_to=None, choices=())
+    return replace(row.payload, reply_to=None, answer_with=None, choices=())

@@ -35,8 +35,10 @@ class WaitingMessage(Struct, frozen=True):
 
     @property
     def message(self) -> InboundEnvelope:
-        """The message as its agent gets it: of ``/new TEXT`` only TEXT."""
+        """The message as its agent gets it: of ``/new TEXT`` only TEXT, and without what answers it at its platform."""
         envelope = self.row.envelope
+        if envelope.answer_with is not None:
+            envelope = replace(envelope, answer_with=None)
         return replace(envelope, text=self.intent.text) if isinstance(self.intent, NewSession) else envelope
 
 

@@ -3,8 +3,10 @@
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.model.ids import AccountId, ConversationId, Peer, PeerKind
+from gatewayd.model.secret import REDACTED
 
 __all__ = [
     "Attachment",
@@ -17,10 +19,16 @@ __all__ = [
     "Sender",
     "Writer",
     "connector_key",
+    "repr_without",
 ]
 
 InboundKind = Literal["message", "edit", "button", "membership", "service"]
 AttachmentKind = Literal["photo", "document", "voice", "audio", "video", "sticker", "other"]
+
+
+def repr_without(struct: Struct, secret: str) -> str:
+    """The repr of a struct that does not show its field ``secret``."""
+    return Struct.__repr__(struct if getattr(struct, secret) is None else replace(struct, **{secret: REDACTED}))
 
 
 class Sender(Struct, frozen=True, omit_defaults=True):
@@ -74,7 +82,7 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     it goes on under it (hub/inbox/routing.py), and the field is None.
     ``missed``: it was fetched after a gap in the connection, so it may be old.
     ``answer_with`` is what the platform wants with an answer to exactly this event (an interaction token, a response URL). It
-    is opaque, and a secret.
+    is opaque, and a secret: it goes with the answer to the platform, and nowhere else. ``repr`` does not show it.
     """
 
     channel: str
@@ -101,6 +109,9 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     formerly: str | None = None
     missed: bool = False
     answer_with: str | None = None
+
+    def __repr__(self) -> str:
+        return repr_without(self, "answer_with")
 
     @property
     def conversation(self) -> ConversationId:

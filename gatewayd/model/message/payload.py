@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.envelope import Peer, repr_without
 
 SpanKind = Literal["bold", "italic", "strike", "code", "pre", "link", "quote"]
 
@@ -51,6 +51,9 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     only_for: str | None = None
     choices: tuple[tuple[Choice, ...], ...] = ()
     instead: str = ""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "answer_with")
 
 
 class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):

@@ -75,6 +75,7 @@ def _ids(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:
     yield "press", envelope.press
     yield "via", envelope.via
     yield "formerly", envelope.formerly
+    yield "answer_with", envelope.answer_with
 
 
 def _texts(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:

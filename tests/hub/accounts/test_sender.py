@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 import trio
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from gatewayd.channels.loopback.platform import crashing_in_a_task, failing, hanging, ignoring_cancellation, taking
 from gatewayd.model.config import OutboxSection
-from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import AnswerExpired, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
-from gatewayd.ports.store import OutboundDraft
-from tests.hub.street import ALICE, EPOCH, configuration, now, open_street
+from gatewayd.ports.store import OutboundDraft, OutboundRow
+from tests.hub.street import ALICE, EPOCH, Street, configuration, now, open_street
 
 
 async def test_a_receipt_is_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -208,3 +209,65 @@ async def test_a_send_that_ignores_its_cancellation_is_found(tmp_path: Path, aut
         release.set()
         await trio.sleep(1)
         assert await street.state_of(row) == "sent", "what it says in the end is still recorded"
+
+
+SECRET = "interaction-token-7f2a9c"
+
+
+async def answer(street: Street, text: str = "hello") -> OutboundRow:
+    """Write the answer to an event that its platform wants to see again."""
+    conversation = str(ConversationId(AccountId("loopback", "main"), ALICE))
+    payload = SendText(ALICE, RichText(text), answer_with=SECRET)
+    return (await street.outbox.write([OutboundDraft("loopback", "main", conversation, payload)]))[0]
+
+
+async def test_an_answer_that_has_expired_is_sent_the_plain_way_in_the_same_attempt(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_street(tmp_path) as street:
+        await answer(street, "in time")
+        await trio.sleep(1)
+        street.platform().before_send.next(failing(AnswerExpired("too late")))
+        row = await answer(street)
+        await trio.sleep(1)
+        row = await street.row_now(row)
+        assert (row.state, row.attempts, row.receipt) == ("sent", 1, Receipt("2"))
+        ways = [payload.answer_with for payload in street.platform().sent if isinstance(payload, SendText)]
+        assert ways == [SECRET, None]
+
+
+async def test_a_plain_reply_that_is_said_to_have_expired_is_a_bug_of_the_driver(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_street(tmp_path) as street:
+        street.platform().before_send.next(*[failing(AnswerExpired("too late"))] * 2)
+        row = await answer(street)
+        await trio.sleep(1)
+        row = await street.row_now(row)
+        assert (row.state, row.reason) == ("dead", "bug: AnswerExpired: too late")
+        assert street.platform().texts == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TryAgain(f"POST https://hooks.example/{SECRET} failed"),
+        TryAgain(f"POST https://hooks.example/{SECRET} failed", scope="sends"),
+        NeedsOperator(f"POST https://hooks.example/{SECRET} failed"),
+        SendRejected(f"POST https://hooks.example/{SECRET} failed"),
+        OutcomeUnknown(f"POST https://hooks.example/{SECRET} failed"),
+        ValueError(f"POST https://hooks.example/{SECRET} failed"),
+    ],
+    ids=["account", "sends", "operator", "rejected", "unknown", "bug"],
+)
+async def test_an_error_does_not_tell_what_the_platform_wants_with_the_answer(
+    error: Exception, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_street(tmp_path) as street:
+        street.platform().before_send.next(crashing_in_a_task(error))
+        with capture_logs() as logs:
+            row = await answer(street)
+            await trio.sleep(0.1)
+        shown = f"{await street.row_now(row)} {street.status()} {logs}"
+        assert "https://hooks.example/***" in shown
+        assert SECRET not in shown

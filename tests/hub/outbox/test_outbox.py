@@ -114,6 +114,14 @@ def test_a_long_reply_is_rows_in_order_and_only_the_first_answers_the_message() 
     assert all(len(draft.payload.body.text) <= 100 for draft in drafts)
 
 
+@pytest.mark.parametrize("peer", [Peer("dm", "7"), Peer("group", "9")])
+def test_only_the_first_part_of_an_answer_has_what_its_platform_wants_with_it(peer: Peer) -> None:
+    plugin = ChannelPlugin(id="chat", label="", settings="", open="", text_format="plain", text_limit=TextLimit(100, "chars"))
+    drafts = draft_replies(message(peer=peer, answer_with="token"), "word " * 50, plugin)
+    ways = [draft.payload.answer_with for draft in drafts if isinstance(draft.payload, SendText)]
+    assert ways == ["token"] + [None] * (len(drafts) - 1)
+
+
 async def test_rows_are_handed_over_although_their_writer_goes_away_during_the_commit(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

@@ -48,7 +48,7 @@ async def test_a_reply_of_which_parts_were_cut_is_told_once_behind_it_and_shown_
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     async with open_house(tmp_path, long_reply) as house:
-        row = await house.ended(await house.say("say", channel="sms", account="main"))
+        row = await house.ended(await house.say("say", channel="sms", account="main", answer_with="token"))
         parts = list(house.handed)
         assert len(parts) == 3
         await cut(house, parts[0])
@@ -58,11 +58,13 @@ async def test_a_reply_of_which_parts_were_cut_is_told_once_behind_it_and_shown_
         assert (notice.conversation, notice.turn_id) == (parts[0].conversation, row.turn_id)
         assert notice.id > parts[2].id
         await house.send_all()
-        asked = await house.ended(await house.say(f"/show {code_of(notice).lower()}", channel="sms"))
+        asked = await house.ended(await house.say(f"/show {code_of(notice).lower()}", channel="sms", answer_with="new"))
         assert (asked.state, asked.reason) == ("done", "reply_shown_again")
         mark, *again = house.handed[4:]
         assert "You may have seen this before" in mark.payload.body.text
         assert [part.payload.body for part in again] == [part.payload.body for part in parts]
+        sent = [row.payload for row in house.handed if isinstance(row.payload, SendText)]
+        assert [payload.answer_with for payload in sent] == ["token", None, None, None, "new", None, None, None]
         assert {part.subject for part in (mark, *again)} == {f"re_{code_of(notice)}/again"}
         trace = await Tracer(house.store, accounts=dict).trace(f"out-{parts[0].id}")
         said = " ".join(entry.text for entry in trace.entries)
