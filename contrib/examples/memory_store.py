@@ -310,7 +310,8 @@ class MemoryStore:
         heard = [row for row in self._inbound.values() if (*_account(row), row.envelope.peer) == here]
         said = [row for row in self._outbound.values() if (*_account(row), row.payload.peer) == here]
         lines: list[_Line] = []
-        lines += [(self._received[row.id], 1, row.id, row) for row in heard if row.envelope.kind != "button"][-limit:]
+        unsaid = ("button", "reaction", "deleted")
+        lines += [(self._received[row.id], 1, row.id, row) for row in heard if row.envelope.kind not in unsaid][-limit:]
         lines += [(row.created_at, 2, row.id, row) for row in said if not isinstance(row.payload, EditText)][-limit:]
         lines = sorted(lines, key=_order)[-limit:]
         oldest = min((row.id for *_, row in lines if isinstance(row, OutboundRow)), default=self._numbers["outbound"])

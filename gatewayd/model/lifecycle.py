@@ -44,6 +44,8 @@ DoneReason = Literal[
 ]
 DroppedReason = Literal[
     "account_removed",
+    "deleted",
+    "deleted_late",
     "dm_disabled",
     "edited_after_answer",
     "for_another_bot",
@@ -57,6 +59,7 @@ DroppedReason = Literal[
     "not_on_allow_list",
     "not_on_group_allow_list",
     "pairing_required",
+    "reaction",
     "sender_limit",
     "service_message",
     "stopped",

@@ -24,7 +24,7 @@ def fits(row: QuestionRow, envelope: InboundEnvelope) -> bool:
     """Whether an envelope of the right conversation can be the answer."""
     if envelope.kind == "button":
         return envelope.text.startswith(f"qu:{row.id}:")
-    return envelope.kind == "message" and bool(envelope.text.strip())
+    return envelope.is_message and bool(envelope.text.strip())
 
 
 def as_it_reads(rows: Sequence[InboundRow]) -> InboundEnvelope:

@@ -61,8 +61,10 @@ class AccessControl:
 
     def judge(self, envelope: InboundEnvelope, frame: AccountFrame, plugin: ChannelPlugin) -> AccessDecision:
         """Admit, ask for pairing, or drop with a reason."""
-        if envelope.kind == "membership":
-            return _drop("membership")
+        if envelope.kind == "deleted":
+            return _admit("")  # whoever deleted it, it is gone
+        if envelope.kind in ("membership", "reaction"):
+            return _drop(envelope.kind)
         if envelope.kind == "service":
             return _drop("service_message")
         if envelope.sender.is_bot:

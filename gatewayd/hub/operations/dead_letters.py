@@ -90,7 +90,7 @@ def _changes(edit: InboundRow, message: InboundRow) -> bool:
     new, old = edit.envelope, message.envelope
     return (
         new.kind == "edit"
-        and old.kind == "message"
+        and old.is_message
         and (new.channel, new.account, new.peer, new.message_id) == (old.channel, old.account, old.peer, old.message_id)
     )
 

@@ -50,6 +50,8 @@ _WHY: Final[Mapping[InboundReason, str]] = {
     "attempts_exhausted": "its turn was tried too often",
     "command": "it was a command to gatewayd",
     "command_refused": "it was a command to gatewayd that its sender may not use there",
+    "deleted": "the message was deleted on its platform before its turn had begun",
+    "deleted_late": "the message that was deleted did not wait for a turn any more",
     "dm_disabled": "direct messages are disabled for this account",
     "edited_after_answer": "it changed a message that had been answered already",
     "for_another_bot": "it was a command to another bot in the group",
@@ -64,6 +66,7 @@ _WHY: Final[Mapping[InboundReason, str]] = {
     "not_on_allow_list": "its sender is not on the allow list",
     "not_on_group_allow_list": "its sender may not talk in this group",
     "pairing_required": "its sender is not paired",
+    "reaction": "it was only a reaction to a message",
     "reply_shown_again": "it asked for a reply to be shown again",
     "sender_limit": "its sender had too many messages waiting",
     "service_message": "it was a service message of the platform",
@@ -73,8 +76,11 @@ _WHY: Final[Mapping[InboundReason, str]] = {
 }
 _KINDS: Final[dict[InboundKind, str]] = {
     "message": "message",
+    "command": "command of the platform",
     "edit": "edit",
     "button": "press of a button",
+    "reaction": "reaction",
+    "deleted": "deletion",
     "membership": "change of members",
     "service": "service message of the platform",
 }
@@ -152,7 +158,8 @@ def _entries(rows: TraceRows) -> Iterator[TraceEntry]:
 def _of_message(row: InboundRow) -> Iterator[TraceEntry]:
     ref, envelope = f"in-{row.id}", row.envelope
     via = "" if envelope.via is None else f", brought by {envelope.via}"
-    said = f"{_KINDS[envelope.kind]} {_from(envelope)}{via}"
+    missed = ", fetched after a gap in the connection" if envelope.missed else ""
+    said = f"{_KINDS[envelope.kind]} {_from(envelope)}{via}{missed}"
     yield TraceEntry(envelope.received_at, "received", ref, said, excerpt_of(envelope.text) or None)
     if row.started_at is not None:
         yield TraceEntry(row.started_at, "turn_started", ref, f"{row.turn_id}, attempt {row.attempts}", row.session_key)

@@ -190,7 +190,7 @@ def _reply(reason: DoneReason, words: str) -> Completion:
 
 def _stop_report(dropped: Sequence[InboundRow], *, stopped: bool, goes_on: bool) -> list[str]:
     said = ["Stopped."] if stopped or (dropped and not goes_on) else []
-    messages = [row.envelope for row in dropped if row.envelope.kind == "message"]
+    messages = [row.envelope for row in dropped if row.envelope.is_message]
     if messages:
         count = "1 waiting message was" if len(messages) == 1 else f"{len(messages)} waiting messages were"
         more = f" and {len(messages) - _QUOTED} more" if len(messages) > _QUOTED else ""

@@ -12,7 +12,7 @@ from gatewayd.hub.turns.slots import Slot
 from gatewayd.hub.turns.turn import LiveTurn, WaitingMessage
 from gatewayd.model.config import QueueMode
 from gatewayd.model.ids import ConversationId
-from gatewayd.model.message.edits import is_edit_of
+from gatewayd.model.message.edits import is_deletion_of, is_edit_of
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Edit, Intent, Message, NewSession, QuestionPress, Skip
 from gatewayd.ports.store import InboundRow
@@ -136,6 +136,13 @@ class Lane:
         self.to_stop |= {waiting.row.turn_id for waiting in chosen if waiting.row.turn_id is not None}
         self._skip_slot_wait()
         return [waiting.row for waiting in sorted(dropped)]
+
+    def take_deleted(self, deletion: InboundEnvelope) -> list[InboundRow]:
+        """Remove and return the message that was deleted, with its edits. A turn that an earlier life began keeps it."""
+        deleted = [w for w in self.waiting if w.row.turn_id is None and is_deletion_of(deletion, w.row.envelope)]
+        deleted += self._edits_of(deleted)
+        self._leave(deleted)
+        return [waiting.row for waiting in sorted(deleted)]
 
     def _skip_slot_wait(self) -> None:
         """A turn that is only to be stopped does not wait for a slot."""

@@ -65,6 +65,8 @@ def _header(envelope: InboundEnvelope) -> Iterator[str]:
     yield _where(envelope)
     yield f"from {_who(envelope.sender)}"
     yield _time(envelope.sent_at, envelope.received_at)
+    if envelope.missed:
+        yield f"missed at first, read {_time(envelope.received_at)}"
     if envelope.kind in _DONE:
         yield _DONE[envelope.kind]
     if envelope.forwarded is not None:

@@ -24,7 +24,7 @@ from gatewayd.hub.turns.work import TurnWork
 from gatewayd.model.config import AccountFrame, GatewayConfig, QueueMode
 from gatewayd.model.ids import ConversationId
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.intents import Edit, ImmediateCommand, Intent, NewSession, QuestionPress, Skip
+from gatewayd.model.message.intents import Deletion, Edit, ImmediateCommand, Intent, NewSession, QuestionPress, Skip
 from gatewayd.model.message.roles import Role, role_of
 from gatewayd.model.message.route import Route
 from gatewayd.model.status import AbandonedTask, LaneStatus
@@ -134,7 +134,10 @@ class TurnRunner:
         assert self._tasks is not None, "rows are added while it runs"
         lane, lanes = self._lanes.get(route.session_key), self._lanes_for(row.envelope, route)
         is_edit = _is_new_edit(row, intent)
-        if (question_key := self._question_key(row, route, intent)) is not None:
+        if isinstance(intent, Deletion):
+            deleted = [gone for each in self._lanes.values() for gone in each.take_deleted(row.envelope)]
+            self._tasks.start_soon(self._work.drop, [*deleted, row], "deleted" if deleted else "deleted_late")
+        elif (question_key := self._question_key(row, route, intent)) is not None:
             self._take_as_answer(AnswerInCommit([row], intent, route, self._questions.take(question_key)))
         elif (answer := self._chat.answer(row, route, intent, lanes)) is not None:
             self._commands += 1
@@ -173,7 +176,7 @@ class TurnRunner:
     def waits(self, row: InboundRow, route: Route, intent: Intent) -> bool:
         """Whether ``add`` would make the row wait for a turn. Commands that are acted on at once and answers do not wait."""
         return isinstance(intent, NewSession) or (
-            not isinstance(intent, ImmediateCommand | Skip) and self._question_key(row, route, intent) is None
+            not isinstance(intent, ImmediateCommand | Skip | Deletion) and self._question_key(row, route, intent) is None
         )
 
     def is_for_somebody_else(self, envelope: InboundEnvelope) -> bool:

@@ -1,4 +1,5 @@
-"""Messages and their edits: which edit changes which message, and how messages read with their edits. Pure."""
+"""Messages and what happens to them later: which edit or deletion is of which message, and how messages read with their edits.
+Pure."""
 
 from collections.abc import Sequence
 
@@ -11,6 +12,13 @@ def is_edit_of(edit: InboundEnvelope, message: InboundEnvelope) -> bool:
     """Whether ``edit`` changes ``message``: both carry one message id in one conversation."""
     same = edit.message_id is not None and edit.message_id == message.message_id
     return edit.kind == "edit" and same and edit.conversation == message.conversation
+
+
+def is_deletion_of(deletion: InboundEnvelope, message: InboundEnvelope) -> bool:
+    """Whether ``deletion`` says that ``message`` is gone. A platform may not say in which thread of the chat it was."""
+    same = deletion.message_id is not None and deletion.message_id == message.message_id
+    here, there = (replace(each.conversation, peer=each.peer.whole) for each in (deletion, message))
+    return deletion.kind == "deleted" and message.is_message and same and here == there
 
 
 def merge_edits(envelopes: Sequence[InboundEnvelope]) -> list[InboundEnvelope]:

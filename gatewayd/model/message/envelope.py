@@ -22,7 +22,7 @@ __all__ = [
     "repr_without",
 ]
 
-InboundKind = Literal["message", "edit", "button", "membership", "service"]
+InboundKind = Literal["message", "command", "edit", "button", "reaction", "deleted", "membership", "service"]
 AttachmentKind = Literal["photo", "document", "voice", "audio", "video", "sticker", "other"]
 
 
@@ -70,6 +70,10 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     """One inbound event, normalised.
 
     ``event_key`` is the platform's own id of the event, unique within (channel, account): the key of the dedup.
+    ``kind`` command: a command of the platform, for us, with its arguments in ``text`` as if somebody had written them
+    ("/stop", "/ask how are you"); ``addressed`` is True. It goes where a message with this text goes.
+    ``kind`` reaction: to the message ``message_id``; ``text`` is the emoji, empty where it was taken back. It goes to no agent.
+    ``kind`` deleted: the message ``message_id`` is gone from its platform. A message that has not begun its turn is dropped.
     ``kind`` service: the platform's own news (a title changed), or what has no place to answer in; it goes to no agent.
     ``addressed`` is True when the agent is spoken to: a direct message, a mention, a reply to it, a command for it.
     ``via`` is the token of the program that brought it over HTTP: it is believed about who talks, and decides no request. None:
@@ -80,7 +84,8 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     sender; ``caption``: the text stands under a file; ``described``: it is the driver's line on what is no text, e.g. a poll.
     ``formerly`` is the id that the peer had before its platform gave it another: where the configuration knows it by that one,
     it goes on under it (hub/inbox/routing.py), and the field is None.
-    ``missed``: it was fetched after a gap in the connection, so it may be old.
+    ``missed``: it was fetched after a gap in the connection, so it may be old. Its agent is told. A command or a press counts all
+    the same, in its place among the others: what it is about may be over, as with every other one.
     ``answer_with`` is what the platform wants with an answer to exactly this event (an interaction token, a response URL). It
     is opaque, and a secret: it goes with the answer to the platform, and nowhere else. ``repr`` does not show it.
     """
@@ -126,6 +131,11 @@ class InboundEnvelope(Struct, frozen=True, omit_defaults=True):
     @property
     def writer(self) -> Writer:
         return Writer(self.sender.id, self.via)
+
+    @property
+    def is_message(self) -> bool:
+        """Whether somebody said this: a message, or a command of the platform."""
+        return self.kind in ("message", "command")
 
     @property
     def is_own_word(self) -> bool:

@@ -54,11 +54,15 @@ class ApprovalResponse(Struct, frozen=True):
     note: str | None = None
 
 
+class Deletion(Struct, frozen=True):
+    """A message is gone from its platform."""
+
+
 class ServiceEvent(Struct, frozen=True):
-    """Somebody joined, or a title changed: for nobody."""
+    """Somebody joined, a title changed, or somebody reacted to a message: for nobody."""
 
 
-Intent = Message | Edit | ImmediateCommand | NewSession | Skip | QuestionPress | ApprovalResponse | ServiceEvent
+Intent = Message | Edit | ImmediateCommand | NewSession | Skip | QuestionPress | ApprovalResponse | Deletion | ServiceEvent
 
 
 def classify(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Role]) -> Intent:
@@ -68,13 +72,15 @@ def classify(envelope: InboundEnvelope, role_of: Callable[[InboundEnvelope], Rol
     command with a name here is for another bot, or for the agent. A message of a connector decides no request.
     """
     match envelope.kind:
-        case "message":
+        case "message" | "command":
             return _in_words(envelope, role_of)
         case "button":
             return _press(envelope)
         case "edit":
             return Edit()
-        case "membership" | "service":
+        case "deleted":
+            return Deletion()
+        case "membership" | "reaction" | "service":
             return ServiceEvent()
         case never:
             assert_never(never)

@@ -207,6 +207,6 @@ class OutboxRows(Protocol):
         """As ``inbound_by``."""
 
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[TranscriptRow]:
-        """The newest ``limit`` messages and replies of a conversation, without button presses and edits of replies; and beside
-        them the edits that are newer than the oldest of these replies and that somebody has seen or may see. By ``at``; at the
-        same time, edits come before messages, and messages before replies, each by number."""
+        """The newest ``limit`` messages and replies of a conversation, without button presses, reactions, deletions and edits of
+        replies; and beside them the edits that are newer than the oldest of these replies and that somebody has seen or may
+        see. By ``at``; at the same time, edits come before messages, and messages before replies, each by number."""

@@ -272,6 +272,16 @@ async def test_a_late_press_between_messages_is_no_part_of_them(tmp_path: Path, 
         assert [turn.request.text for turn in house.agents.turns] == ["first", "a\n\nb", "c\n\nd"]
 
 
+async def test_a_press_that_was_missed_at_first_answers_a_question_that_is_still_open(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Curious(WHERE)) as house:
+        row = await house.say("go")
+        question = await open_question(house)
+        press = await house.ended(await house.say(f"qu:{question.id}:0", kind="button", press="p", missed=True))
+        assert (press.reason, (await house.ended(row)).reason) == ("answer", "answered")
+
+
 @pytest.mark.parametrize("mode", ["collect", "interrupt"])
 async def test_an_answer_neither_interrupts_nor_is_collected(tmp_path: Path, autojump_clock: MockClock, mode: QueueMode) -> None:
     script = Curious(WHY)

@@ -85,3 +85,10 @@ def test_what_each_message_is(place: Place) -> None:
             assert (answer == "refused") is (intent.role == "member"), row
         assert is_for_another_bot(envelope) is (answer == "nothing"), row
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_command_of_the_platform_is_what_its_text_is() -> None:
+    role = partial(role_of, frame=FRAME, writers=[Writer("writer")])
+    own = [envelope_of(row) for row in rows() if row.form == "own"]
+    wrong = [each for each in own if classify(replace(each, kind="command"), role) != classify(each, role)]
+    assert wrong == []

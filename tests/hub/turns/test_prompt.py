@@ -56,6 +56,7 @@ def test_several_messages_are_apart() -> None:
         ({"forwarded": Origin()}, "forwarded from somebody"),
         ({"via_bot": "gif"}, "written by the bot @gif"),
         ({"kind": "button"}, "pressed a button"),
+        ({"missed": True, "received_at": 1_700_003_600.0}, "missed at first, read 2023-11-14 23:13 UTC"),
         ({"described": True}, "no text but this"),
     ],
 )
@@ -130,7 +131,8 @@ _PLACE = rf"(?:dm|(?P<kind>group|channel) (?P<peer>{_ID}))(?: thread (?P<thread>
 _SENDER = rf"from (?:(?P<name>{_QUOTED}) )?(?:@(?P<username>{_ID}) )?id (?P<sender>{_ID})"
 _FIRST = rf"forwarded from (?:somebody|(?P<first>{_QUOTED})?(?: ?id (?P<first_id>{_ID}))?)(?:, written (?P<written>{_TIME}))?"
 _HEADER = re.compile(
-    rf"\[(?P<account>\w+/\w+) {_PLACE}, {_SENDER}, (?P<time>{_TIME})(?:, (?P<done>edited|pressed a button))?"
+    rf"\[(?P<account>\w+/\w+) {_PLACE}, {_SENDER}, (?P<time>{_TIME})"
+    rf"(?:, missed at first, read (?P<read>{_TIME}))?(?:, (?P<done>edited|pressed a button))?"
     rf"(?P<forwarded>, {_FIRST})?(?:, written by the bot @(?P<bot>{_ID}))?(?P<described>, no text but this)?\]"
 )
 _ATTACHMENT = re.compile(
@@ -169,7 +171,8 @@ def shown(it: InboundEnvelope) -> tuple[Fields, str, list[Fields]]:
         "name": name_shown(it.sender.name),
         "username": it.sender.username or None,
         "sender": it.sender.id,
-        "time": minute(it.sent_at),
+        "time": minute(it.sent_at or it.received_at),
+        "read": minute(it.received_at) if it.missed else None,
         "done": {"edit": "edited", "button": "pressed a button"}.get(it.kind),
         "forwarded": None if it.forwarded is None else "yes",
         "first": name_shown(origin.name),
@@ -232,6 +235,8 @@ def some(make: Callable[..., InboundEnvelope]) -> st.SearchStrategy[InboundEnvel
         forwarded=st.none() | st.builds(Origin, st.none() | words, st.none() | ids, times),
         via_bot=st.none() | ids,
         described=st.booleans(),
+        missed=st.booleans(),
+        received_at=times.map(lambda at: at or 0.0),
         attachments=st.lists(
             st.builds(
                 Attachment,

@@ -21,6 +21,7 @@ _TRANSCRIPT: Final = f"""
         SELECT * FROM (
             SELECT 'in' AS direction, id, received_at AS at, envelope AS data, state FROM inbound
             WHERE channel = :channel AND account = :account AND peer = :peer AND instr(envelope, :press) = 0
+                AND instr(envelope, :reaction) = 0 AND instr(envelope, :deleted) = 0
             ORDER BY id DESC LIMIT :limit
         ) UNION ALL SELECT * FROM (
             SELECT 'out' AS direction, id, created_at AS at, payload AS data, state FROM outbound
@@ -35,8 +36,12 @@ _TRANSCRIPT: Final = f"""
     ORDER BY at, direction, id
 """
 # The encoder writes the tag first and no white space. Within a text every quotation mark has a backslash before it.
-_PRESS_MARK = b'"kind":"button"'
-_EDIT_MARK = b'{"type":"edit_text"'
+_MARKS = {
+    "press": b'"kind":"button"',
+    "reaction": b'"kind":"reaction"',
+    "deleted": b'"kind":"deleted"',
+    "edit": b'{"type":"edit_text"',
+}
 _ENVELOPE: Final = Decoder(InboundEnvelope)
 _PAYLOAD: Final = Decoder(OutboundPayload)
 
@@ -44,10 +49,9 @@ _PAYLOAD: Final = Decoder(OutboundPayload)
 class TranscriptTable(Tables):
     async def transcript(self, channel: str, account: str, peer: Peer, *, limit: int) -> list[TranscriptRow]:
         values = {"channel": channel, "account": account, "peer": str(peer), "limit": limit}
-        marks = {"press": _PRESS_MARK, "edit": _EDIT_MARK}
 
         def read(connection: sqlite3.Connection) -> list[TranscriptRow]:
-            records = connection.execute(_TRANSCRIPT, {**values, **marks})
+            records = connection.execute(_TRANSCRIPT, {**values, **_MARKS})
             return [
                 TranscriptRow(row_id, at, state, _content(direction, row_id, data))
                 for direction, row_id, at, data, state in records

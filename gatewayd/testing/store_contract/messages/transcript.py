@@ -14,13 +14,12 @@ QUESTION = SendText(ALICE, RichText("Really?"), choices=((Choice("Yes", "q:1:yes
 TRICKY = 'a text with "kind":"button" and {"type":"edit_text" in it, and \\"kind\\":\\"button\\", too'
 
 
-def message(text: str, *, button: bool = False) -> InboundEnvelope:
-    kind: InboundKind = "button" if button else "message"
-    return InboundEnvelope("webchat", "main", f"{text}{button}", kind, ALICE, Sender("alice"), text=text, received_at=1.0)
+def message(text: str, kind: InboundKind = "message") -> InboundEnvelope:
+    return InboundEnvelope("webchat", "main", f"{text}{kind}", kind, ALICE, Sender("alice"), text=text, received_at=1.0)
 
 
-async def hear(store: Store, text: str, *, button: bool = False) -> None:
-    await store.add_inbound([message(text, button=button)])
+async def hear(store: Store, text: str, kind: InboundKind = "message") -> None:
+    await store.add_inbound([message(text, kind)])
 
 
 async def send(store: Store, payload: SendText | EditText, now: float = 2.0) -> int:
@@ -53,10 +52,12 @@ class TranscriptContract:
         await store.settle_outbound(number, "dead", now=4.0, reason="message gone")
         assert await texts(store) == ["Really?"]
 
-    async def test_edits_and_presses_take_no_place_among_the_newest(self, store: Store) -> None:
+    async def test_edits_and_what_is_no_text_take_no_place_among_the_newest(self, store: Store) -> None:
         row = await send(store, QUESTION)
         for number in range(5):
-            await hear(store, f"q:1:{number}", button=True)
+            await hear(store, f"q:1:{number}", "button")
+            await hear(store, f"+{number}", "reaction")
+            await hear(store, f"-{number}", "deleted")
             await edit(store, row, f"edit {number}")
         edits = [f"edit {number}" for number in range(5)]
         assert await texts(store, 1) == ["Really?", *edits]
