@@ -205,6 +205,12 @@ async def test_delays_silence_and_garbage(api: FakeBotApi, bot: Client, autojump
     started = trio.current_time()
     await bot.ok("getMe")
     assert trio.current_time() - started >= 30
+    release = api.hold_next("getMe")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bot.ok, "getMe")
+        await trio.sleep(3600)
+        assert len(nursery.child_tasks) == 1
+        release.set()
     api.garble_next("getMe")
     answer = await bot.http.get(f"{bot.base}/getMe")
     assert (answer.status_code, answer.content) == (502, b"<html>Bad Gateway</html>")

@@ -77,10 +77,10 @@ class StoreStatistics(Struct, frozen=True):
 
     ``queue_depth`` is the number of writes that are not committed yet, ``operations`` the number of committed write calls, and
     ``rows`` the number of rows that they changed. ``healthy`` is False from a commit that failed (disk full, I/O error) to the
-    next one that succeeds. ``last_error`` is the reason in words. ``last_error_at`` and ``failing_since`` (the first failure
-    since the last successful commit) are Unix seconds. ``checked_whole``: the check at start has read the whole file, not only
-    its head. ``commit_seconds`` are the durations of all commits; ``committing_since`` is the begin of the running commit, Unix
-    seconds.
+    next one that changes a row. ``last_error`` is the reason in words. ``last_error_at`` and ``failing_since`` (the first failure
+    since the last commit that changed a row) are Unix seconds. ``checked_whole``: the check at start has read the whole file, not
+    only its head. ``commit_seconds`` are the durations of all commits; ``committing_since`` is the begin of the running commit,
+    Unix seconds.
     """
 
     queue_depth: int

@@ -309,6 +309,12 @@ class FakeBotApi(Buttons):
     def delay_next(self, method: str, seconds: float, *, times: int | None = 1, when: When | None = None) -> None:
         self._bot.faults.add(Fault("delay", method, times, when, seconds=seconds))
 
+    def hold_next(self, method: str) -> trio.Event:
+        """The next request for ``method`` takes effect, and is answered, when the returned event is set."""
+        released = trio.Event()
+        self._bot.faults.add(Fault("hold", method, released=released))
+        return released
+
     def hang_next(self, method: str, *, times: int | None = 1, when: When | None = None) -> None:
         """Never answer; the connection stays open."""
         self._bot.faults.add(Fault("hang", method, times, when))

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from typing import Literal
 
+import trio
 from msgspec import Struct
 
 from tests.fakes.bot_api.errors import ApiError, Json
 
-FaultKind = Literal["error", "drop_before", "drop_after", "delay", "hang", "garbage"]
+FaultKind = Literal["error", "drop_before", "drop_after", "delay", "hold", "hang", "garbage"]
 When = Callable[[Json], bool]
 
 
 class Fault(Struct):
-    """What happens to the next ``times`` matching requests (None: to all). ``seconds`` is the delay's."""
+    """What happens to the next ``times`` matching requests (None: to all). ``seconds`` is the delay's, ``released`` ends the
+    hold."""
 
     kind: FaultKind
     method: str
@@ -20,6 +22,7 @@ class Fault(Struct):
     when: When | None = None
     error: ApiError | None = None
     seconds: float = 0.0
+    released: trio.Event | None = None
     status: int = 502
     body: bytes = b""
 

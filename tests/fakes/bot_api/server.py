@@ -121,6 +121,10 @@ async def _spoil(fault: Fault, bot: Bot, method: str, values: Json) -> Response 
         case "delay":
             await trio.sleep(fault.seconds)
             return await _answer(bot, method, values)
+        case "hold":
+            assert fault.released is not None
+            await fault.released.wait()
+            return await _answer(bot, method, values)
         case _:
             return Response(fault.status, fault.body, "text/html")
 

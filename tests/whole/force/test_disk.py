@@ -119,10 +119,11 @@ async def test_full_when_the_outcome_of_a_send_is_to_be_recorded(tmp_path: Path,
         async with walk_by("telegram poll", tmp_path) as walk:
             bench = Bench(walk, tmp_path, state_dir=disk.path / "state")
             async with bench.start() as gateway:
-                walk.api.delay_next("sendMessage", 1.0)
+                release = walk.api.hold_next("sendMessage")
                 walk.say(ALICE, "first")
                 await gateway.wait_status(lambda snapshot: snapshot.outbox.sending == 1)
                 disk.fill()
+                release.set()
                 assert await walk.api.wait_texts(ALICE, 1) == ["re: first"]
                 await gateway.wait_status(refuses)
                 assert await readyz(gateway) == 503
@@ -144,15 +145,17 @@ async def test_full_while_the_agent_works(tmp_path: Path) -> None:
     """Its effect is had once and its answer waits for room; the log is on the same disk."""
     with trio.fail_after(120), small_disk(tmp_path / "disk") as disk:
         async with walk_by("telegram poll", tmp_path) as walk:
-            bench = Bench(walk, tmp_path, state_dir=disk.path / "state", agent="seconds = 1.0")
+            gate = tmp_path / "gate"
+            bench = Bench(walk, tmp_path, state_dir=disk.path / "state", agent=f'gate = "{gate}"')
             bench.log = disk.path / "log"
             async with bench.start() as gateway:
                 for chat in (ALICE, BOB):
                     walk.say(chat, f"to {chat}")
-                await gateway.wait_status(lambda snapshot: snapshot.lanes.running == 2)
+                # The turns of a lane run before their agent has got them, and what is written for that would be refused, too.
+                await gateway.wait_status(lambda snapshot: sum(agent.running for agent in snapshot.agents) == 2)
                 disk.fill()
+                gate.touch()
                 await until(lambda: {effect.text for effect in bench.effects()} == {f"to {ALICE}", f"to {BOB}"})
-                # The store may have refused something else, before the agent's second was over.
                 await gateway.wait_status(refuses)
                 disk.make_room()
                 await bench.wait_quiet(gateway)

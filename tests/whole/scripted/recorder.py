@@ -1,7 +1,8 @@
 """An agent core that writes down each effect it has: one line, one write(2) to a file that only grows, as a bank would book it.
 
 By default it remembers its turns, as an agent server does, so that a turn which was cut is asked for and not run again. With
-``remembers = false`` it is like a program that runs inside of ours. What begins with "ask" it does only with permission.
+``remembers = false`` it is like a program that runs inside of ours. With a ``gate`` it acts only when that file is
+there. What begins with "ask" it does only with permission.
 """
 
 import os
@@ -28,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     remembers: bool = True
     seconds: float = 0.0
+    gate: str | None = None
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -43,6 +45,7 @@ class Recorder:
         self._file = Path(settings.file)
         self._remembers = settings.remembers
         self._seconds = settings.seconds
+        self._gate = None if settings.gate is None else Path(settings.gate)
 
     async def new_session(self, session_key: str) -> str:
         return session_key
@@ -58,6 +61,8 @@ class Recorder:
     async def run(self, turn: Turn) -> Final:
         if self._seconds:
             await trio.sleep(self._seconds)
+        while self._gate is not None and not self._gate.exists():  # noqa: ASYNC110
+            await trio.sleep(0.01)
         if turn.request.text.startswith("ask "):
             decision = await turn.permission(ToolRequest(tool="book", input="{}"))
             if not decision.allowed:

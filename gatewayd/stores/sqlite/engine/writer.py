@@ -219,8 +219,9 @@ class Writer:
             self._commits += 1
             self._operations += operations
             self._rows += commit.rows
-            # The undamaged part is still used. But a successful commit does not prove that the file is whole.
-            if self._damage is None:
+            # The undamaged part is still used, but that does not prove that the file is whole. And a commit that changed no row
+            # has written nothing: on a full disk it succeeds.
+            if commit.rows and self._damage is None:
                 self._failing_since = None
         self._note_health()
 

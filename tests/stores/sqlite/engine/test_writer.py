@@ -293,6 +293,11 @@ async def test_a_full_disk_acknowledges_nothing_and_is_survived(tmp_path: Path) 
         assert "the disk is full" in sick.last_error
         assert sick.last_error_at == 77.0
 
+        # A commit that writes nothing succeeds on a full disk, too.
+        await it.writer.submit(lambda connection: connection.execute("DELETE FROM sample WHERE value = -1").rowcount)
+        assert it.statistics().commits == sick.commits + 1
+        assert not it.statistics().healthy
+
         it.connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
         await it.insert(2)
         assert it.committed() == [1, 2]
