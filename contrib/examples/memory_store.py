@@ -252,6 +252,7 @@ class MemoryStore:
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
+        instead: OutboundPayload | None = None,
         notice: port.NoticeRule | None = None,
     ) -> OutboundRow | None:
         row = self._outbound.get(outbound_id)
@@ -261,7 +262,7 @@ class MemoryStore:
         settled_at = None if state in life.OUTBOUND_OPEN else now
         told = {"state": state, "reason": reason, "receipt": receipt, "next_attempt_at": next_attempt_at}
         with self._whole():
-            self._put(row, attempts=attempts, settled_at=settled_at, **told)
+            self._put(row, attempts=attempts, settled_at=settled_at, payload=instead or row.payload, **told)
             return self._add_notice(notice, self._outbound[row.id], now)
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:

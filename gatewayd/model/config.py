@@ -289,6 +289,9 @@ class AccountFrame(Struct, frozen=True, forbid_unknown_fields=True):
     """true: in groups, only messages that mention the bot or reply to it start a turn."""
     queue_mode: QueueMode | None = None
     """Overrides sessions.queue_mode for this account."""
+    growing: bool = False
+    """true: the beginning of a long reply is sent while the agent still writes, and the message grows, on channels that can edit
+    their messages. false: a reply is sent when it is complete."""
     on_unknown: Literal["tell", "silent"] = "tell"
     """What happens when a reply has an unknown outcome (the connection or the daemon ended during the send): tell (the chat
     gets one message that says so, and how to see the reply again), silent."""

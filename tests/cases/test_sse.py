@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.hub.turns.outcome import SORRY_EMPTY, marked_as_cut
+from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_EMPTY, marked
 from tests.agents.chat_completions.talk import HEAD, house_with
 from tests.cases import cases
 
@@ -72,5 +72,5 @@ async def test_the_whole_answer_arrives_or_is_said_to_be_cut(
             assert (row.state, row.reason) == ("done", "answered")
             assert len(house.texts) == 1 or pause >= 1
         else:
-            assert house.texts == [marked_as_cut(text) if text.strip() else SORRY_EMPTY]
+            assert house.texts == [marked(text, MAY_BE_CUT) if text.strip() else SORRY_EMPTY]
             assert row.reason == ("answered_cut" if text.strip() else "agent_failed")

@@ -33,7 +33,7 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
-from gatewayd.model.message.payload import EditText, PressAnswer, Receipt, SendText, Signal
+from gatewayd.model.message.payload import EditText, PressAnswer, Receipt, RichText, SendText, Signal
 from gatewayd.model.records.audit import AuditRow
 from gatewayd.model.status import AccountStatus, AgentStatus, Stall, StallStatistics
 from gatewayd.ports.agent import CoreTurnState, Final, Turn
@@ -221,6 +221,12 @@ class ListedAccounts:
             raise SendRejected("gone")
         return self.files[attachment.ref][:at_most_bytes]
 
+    def grows_in(self, channel: str, account: str, peer: Peer) -> bool:
+        return False
+
+    async def grow(self, channel: str, account: str, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        raise SendRejected("nothing grows here")
+
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
         self.signals.append(signal)
         if self.hangs:
@@ -299,10 +305,8 @@ class House:
         for account in self.config.accounts:
             for row in await ready(self.store, account.channel, account.account):
                 assert await self.outbox.mark_sending(row)
-                try:
-                    await self.outbox.addressed(row)
-                except SendRejected as error:
-                    await self.outbox.settle(row, "dead", reason=error.reason)
+                if (await self.outbox.addressed(row)).payload is None:
+                    await self.outbox.settle(row, "dead", reason="the message to edit was not sent")
                 else:
                     await self.outbox.settle(row, "sent", receipt=Receipt(f"m{row.id}"))
         await trio.testing.wait_all_tasks_blocked()

@@ -10,4 +10,5 @@ PLUGIN = ChannelPlugin(
     text_limit=TextLimit(size=4096, unit="chars"),
     buttons=True,
     edits=True,
+    grows=True,
 )

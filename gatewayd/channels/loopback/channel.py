@@ -7,7 +7,8 @@ import trio
 
 from gatewayd.channels.loopback.platform import ListenReturns, LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, Signal
 from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
 
 
@@ -35,6 +36,15 @@ class LoopbackChannel:
         receipt = self._platform.accept(payload)
         await self._platform.after_send.play()
         return receipt
+
+    def grows_in(self, peer: Peer) -> bool:
+        return True
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        await trio.lowlevel.checkpoint()
+        await self._platform.before_grow.play()
+        self._platform.grow(message_id, text)
+        await self._platform.after_grow.play()
 
     async def signal(self, signal: Signal) -> None:
         await trio.lowlevel.checkpoint()

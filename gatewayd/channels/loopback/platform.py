@@ -13,7 +13,7 @@ from trio.lowlevel import RunVar
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.errors import Overloaded, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal
+from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, RichText, SendText, Signal
 from gatewayd.ports.channel import Deliver
 
 Act = Callable[[], Awaitable[None]]
@@ -123,8 +123,9 @@ class LoopbackPlatform:
     """The platform of one account. It lives as long as the test, while the account may be opened any number of times.
 
     ``pace_seconds``: the least time between two sends; an earlier one is refused with the time that it has to wait.
-    ``sent`` are the payloads that reached it, ``shown`` the messages as they are shown now, ``acknowledged`` the event
-    keys that the driver has acknowledged. The next ``listen`` delivers a message that was not acknowledged again.
+    ``sent`` are the payloads that reached it, ``shown`` the messages as they are shown now, ``grown`` the message and the text of
+    each call that made one grow, ``acknowledged`` the event keys that the driver has acknowledged. The next ``listen`` delivers a
+    message that was not acknowledged again.
     """
 
     def __init__(self) -> None:
@@ -133,9 +134,12 @@ class LoopbackPlatform:
         self.on_connected = Script()
         self.before_send = Script()
         self.after_send = Script()
+        self.before_grow = Script()
+        self.after_grow = Script()
         self.on_close = Script()
         self.sent: deque[OutboundPayload] = deque(maxlen=_MOST_KEPT)
         self.shown: OrderedDict[str, Shown] = OrderedDict()
+        self.grown: deque[tuple[str, str]] = deque(maxlen=_MOST_KEPT)
         self.signals: deque[Signal] = deque(maxlen=_MOST_KEPT)
         self.acknowledged: deque[str] = deque(maxlen=_MOST_KEPT)
         self.pace_seconds = 0.0
@@ -271,6 +275,14 @@ class LoopbackPlatform:
             self.shown.popitem(last=False)
         self._tell()
         return Receipt(message_id)
+
+    def grow(self, message_id: str, text: RichText) -> None:
+        """The driver's ``grow``, as the platform sees it. :raises SendRejected: there is no message to edit."""
+        if message_id not in self.shown:
+            raise SendRejected("message gone: the loopback shows no such message")
+        self.grown.append((message_id, text.text))
+        self.shown[message_id] = structs.replace(self.shown[message_id], text=text.text)
+        self._tell()
 
     def show(self, signal: Signal) -> None:
         """The driver's ``signal``, as the platform sees it."""

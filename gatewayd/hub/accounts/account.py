@@ -20,6 +20,7 @@ from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, UnexpectedReturn
+from gatewayd.hub.accounts import growth
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import Outbox
@@ -27,8 +28,8 @@ from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.hub.state import OwnState
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
-from gatewayd.model.message.envelope import Attachment, InboundEnvelope
-from gatewayd.model.message.payload import Signal
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
+from gatewayd.model.message.payload import RichText, Signal
 from gatewayd.model.status import AccountState, AccountStatus
 from gatewayd.ports.channel import (
     NO_STATE,
@@ -231,6 +232,17 @@ class AccountActor:
                     await channel.signal(signal)
         except* Exception as group:
             self._log.debug("signal_failed", reason=describe(sole(group), self._context.redact))
+
+    def grows_in(self, peer: Peer) -> bool:
+        """Whether a reply may begin to grow in this chat now: the configuration wants it, and the channel can do it."""
+        wanted = self.settings.frame.growing and self.plugin.grows and self._child().state == "running"
+        return wanted and self.channel is not None and growth.grows_in(self.channel, peer, self._log)
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        """Show more of a message that grows. Raises as ``growth.grow``."""
+        if self.channel is None or self._child().state != "running":
+            raise TryAgain("the account is not connected")
+        await growth.grow(self.channel, peer, message_id, text, key=key, log=self._log, redact=self._context.redact)
 
     async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
         """The bytes of an attachment, from the platform.

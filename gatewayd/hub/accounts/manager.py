@@ -25,8 +25,8 @@ from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.errors import Conflict, NotFound, TryAgain
 from gatewayd.model.ids import AccountId
-from gatewayd.model.message.envelope import Attachment
-from gatewayd.model.message.payload import Signal
+from gatewayd.model.message.envelope import Attachment, Peer
+from gatewayd.model.message.payload import RichText, Signal
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
 
@@ -156,6 +156,15 @@ class ChannelManager:
         actor = self._pool.desired.get(str(AccountId(channel, account)))
         if actor is not None:
             await actor.signal(signal)
+
+    def grows_in(self, channel: str, account: str, peer: Peer) -> bool:
+        """Whether a reply may begin to grow in this chat now."""
+        actor = self._pool.desired.get(str(AccountId(channel, account)))
+        return actor is not None and actor.grows_in(peer)
+
+    async def grow(self, channel: str, account: str, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        """Show more of a message that grows. Raises as ``AccountActor.grow``, and NotFound."""
+        await self.account(channel, account).grow(peer, message_id, text, key=key)
 
     async def fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
         """An attachment's bytes. Raises as ``AccountActor.fetch``, and NotFound."""

@@ -35,7 +35,7 @@ _SETTLE_SECONDS = 10.0
 
 class SendResult(Struct, frozen=True):
     """The outcome of one call: how the row is settled, and the error with which the account fails, if it does.
-    ``attempt_counts``: it counts for ``outbox.max_attempts``."""
+    ``attempt_counts``: it counts for ``outbox.max_attempts``. ``instead`` is sent in place of an edit that cannot be made."""
 
     state: SendOutcome
     reason: str | None = None
@@ -43,6 +43,7 @@ class SendResult(Struct, frozen=True):
     next_attempt_at: float | None = None
     failure: BaseException | None = None
     attempt_counts: bool = True
+    instead: SendText | None = None
 
 
 class Sender:
@@ -171,13 +172,16 @@ class Sender:
         """The one call. None: the row is not ready any more. Shielded: only its own deadline may end it."""
         seconds = self._config.send_timeout_seconds
         began_at = trio.current_time()
-        called, receipt, error = False, None, None
+        called, addressed, receipt, error = False, None, None, None
         scope = self._calls[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
         try:
             with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
                 if not await self._outbox.mark_sending(row):
                     return None
-                payload = await self._outbox.addressed(row)
+                addressed = await self._outbox.addressed(row)
+                payload = addressed.payload
+                if payload is None:
+                    raise SendRejected("the message to edit was not sent")
                 called = True
                 receipt = await _send_once(channel, payload, row.send_key)
         except Exception as caught:
@@ -187,6 +191,9 @@ class Sender:
         if receipt is not None:
             self._pace.note_success()
             return SendResult("sent", receipt=receipt)
+        if isinstance(error, SendRejected) and addressed is not None and addressed.instead is not None:
+            reason = f"as a new message: {self._redact(error.reason)}"
+            return SendResult("ready", reason, attempt_counts=False, instead=addressed.instead)
         if not called:
             return _not_called(error)
         if error is None or (scope.cancel_called and not isinstance(error, GatewayError)):
@@ -237,6 +244,7 @@ class Sender:
                     receipt=outcome.receipt,
                     next_attempt_at=outcome.next_attempt_at,
                     attempt_counts=outcome.attempt_counts,
+                    instead=outcome.instead,
                 )
             except StoreRefused as error:
                 self._unsettled[row.id] = row, outcome

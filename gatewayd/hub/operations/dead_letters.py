@@ -63,10 +63,13 @@ def _why_not_again(facts: DeadLetterFacts, row: OutboundRow) -> str | None:
     """Why this reply must not be sent now; None: it may."""
     if isinstance(row.payload, EditText):
         edited = facts.edited
-        if edited is None or edited.receipt is None or edited.receipt.message_id is None:
+        is_there = edited is not None and edited.receipt is not None and edited.receipt.message_id is not None
+        if not is_there and not row.payload.or_send:
             return f"it edits out-{row.payload.of}, which was not sent"
         if facts.newer_edit is not None:
             return f"out-{facts.newer_edit} is a newer edit of the same message"
+    elif row.payload.grows:
+        return "it is the beginning of a reply, which comes whole with its end"
     request = None if row.subject is None else request_of(row.subject)
     if request is None or not _is_over(facts, row.created_at):
         return None

@@ -204,9 +204,12 @@ def _about(subject: str) -> str:
 
 def _of_reply(row: OutboundRow) -> Iterator[TraceEntry]:
     ref, payload = f"out-{row.id}", row.payload
-    what = f"edit of out-{payload.of}" if isinstance(payload, EditText) else "reply"
-    if not isinstance(payload, EditText) and payload.parts > 1:
-        what += f" (part {payload.part} of {payload.parts})"
+    if isinstance(payload, EditText):
+        what = f"edit of out-{payload.of}"
+    elif payload.grows:
+        what = "beginning of a reply"
+    else:
+        what = "reply" if payload.parts == 1 else f"reply (part {payload.part} of {payload.parts})"
     about = _about(row.subject) if row.subject else ""
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer}"
     yield TraceEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)

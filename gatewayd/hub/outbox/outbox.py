@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import anyio
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.actor.wakeup import Wakeup
@@ -13,7 +14,7 @@ from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.queue import OutboundQueue
-from gatewayd.model.errors import SendRejected, StoreRefused
+from gatewayd.model.errors import StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import (
@@ -80,6 +81,21 @@ def draft_texts(
 
 def _only_for(person: str, draft: OutboundDraft) -> OutboundDraft:
     return replace(draft, payload=replace(draft.payload, only_for=person))
+
+
+class Addressed(Struct, frozen=True):
+    """What to send for a row: None if the message to edit was not sent, or the platform gave it no id. ``instead`` is the new
+    message for an edit that cannot be made and whose text must arrive."""
+
+    payload: OutboundPayload | None
+    instead: SendText | None = None
+
+
+def _instead_of(edit: EditText, edited: OutboundRow | None) -> SendText:
+    fresh = SendText(edit.peer, edit.body)
+    if edited is not None and isinstance(edited.payload, SendText):
+        fresh = replace(edited.payload, body=edit.body, grows=False)
+    return replace(fresh, choices=edit.choices, instead=edit.instead)
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
@@ -218,18 +234,15 @@ class Outbox:
             queue.note_marked(row.id, marked)
         return marked
 
-    async def addressed(self, row: OutboundRow) -> OutboundPayload:
-        """The payload to send for a row. An edit gets the platform's id of its message.
-
-        :raises SendRejected: that message was never sent, or the platform gave it no id.
-        """
-        if not isinstance(row.payload, EditText):
-            return row.payload
-        edited = await self._store.get_outbound(row.payload.of)
-        message_id = None if edited is None or edited.receipt is None else edited.receipt.message_id
-        if message_id is None:
-            raise SendRejected("the message to edit was not sent")
-        return replace(row.payload, message_id=message_id)
+    async def addressed(self, row: OutboundRow) -> Addressed:
+        """What to send for a row. An edit gets the platform's id of its message."""
+        edit = row.payload
+        if not isinstance(edit, EditText):
+            return Addressed(edit)
+        edited = await self._store.get_outbound(edit.of)
+        receipt = None if edited is None else edited.receipt
+        found = None if receipt is None or receipt.message_id is None else replace(edit, message_id=receipt.message_id)
+        return Addressed(found, _instead_of(edit, edited) if edit.or_send else None)
 
     async def settle(
         self,
@@ -240,8 +253,10 @@ class Outbox:
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
+        instead: SendText | None = None,
     ) -> None:
-        """Record the outcome of a send. The notice about an unknown outcome is committed with it, and queued."""
+        """Record the outcome of a send. The notice about an unknown outcome is committed with it, and queued. ``instead`` becomes
+        the payload of the row."""
         notice = await self._store.settle_outbound(
             row.id,
             state,
@@ -250,6 +265,7 @@ class Outbox:
             receipt=receipt,
             next_attempt_at=next_attempt_at,
             attempt_counts=attempt_counts,
+            instead=instead,
             notice=self._notice if state == "unknown" else None,
         )
         if state in OUTBOUND_DEAD_LETTERS:

@@ -11,7 +11,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.outbox import draft_replies
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.payload import SendText
+from gatewayd.model.message.payload import EditText, OutboundPayload, SendText
 from gatewayd.model.subject import about_reply, again, is_about_reply
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 
@@ -37,7 +37,7 @@ class UnknownReplies:
         """
         if any(each.subject is not None and is_about_reply(each.subject) for each in of_turn):
             return None
-        is_reply = row.turn_id is not None and row.subject is None and isinstance(row.payload, SendText)
+        is_reply = row.turn_id is not None and row.subject is None and _is_said_once(row.payload)
         account = self._configured.accounts.get((row.channel, row.account))
         if not is_reply or account is None or account.frame.on_unknown != "tell":
             return None
@@ -63,14 +63,25 @@ class UnknownReplies:
         if notice is None or notice.turn_id is None or notice.conversation != here:
             return None
         rows = await self._store.outbound_by("turn_id", notice.turn_id)
-        parts = [row for row in rows if row.subject is None and isinstance(row.payload, SendText) and row.conversation == here]
+        parts = _whole([row for row in rows if row.subject is None and row.conversation == here])
         said = _AGAIN if parts else _GONE
         plugin = self._configured.plugin_for(envelope.channel, envelope.account, envelope.peer)
         mark = replace(draft_replies(envelope, said, plugin, turn_id=notice.turn_id)[0], subject=again(code))
-        return [mark, *(replace(mark, payload=_alone(part)) for part in parts)]
+        return [mark, *(replace(mark, payload=part) for part in parts)]
 
 
-def _alone(row: OutboundRow) -> SendText:
-    """The text as it was, without what it answered and without buttons, because these are out of date."""
-    assert isinstance(row.payload, SendText)
-    return replace(row.payload, reply_to=None, answer_with=None, choices=())
+def _is_said_once(payload: OutboundPayload) -> bool:
+    """Whether a text is lost if this is. The beginning of a growing reply comes again with its end."""
+    return payload.or_send if isinstance(payload, EditText) else not payload.grows
+
+
+def _whole(rows: Sequence[OutboundRow]) -> list[SendText]:
+    """The texts of a reply as they were at the end, without what it answered and without buttons, because these are out of
+    date."""
+    ends = {row.payload.of: row.payload.body for row in rows if isinstance(row.payload, EditText)}
+    sent = [(row.id, row.payload) for row in rows if isinstance(row.payload, SendText)]
+    return [
+        replace(payload, body=ends.get(number, payload.body), reply_to=None, answer_with=None, choices=(), grows=False)
+        for number, payload in sent
+        if number in ends or not payload.grows
+    ]

@@ -17,6 +17,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
 from gatewayd.hub.turns.core_calls import CoreCalls
+from gatewayd.hub.turns.growth import GrowingAccounts, Growth
 from gatewayd.hub.turns.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.turns.prompt import request_of
 from gatewayd.hub.turns.retries import Agents, Retries
@@ -43,7 +44,7 @@ _STOP_SECONDS = 15.0
 _REASON_MAX = 200
 
 
-class Accounts(Protocol):
+class Accounts(GrowingAccounts, Protocol):
     """The accounts, as turns need them: hub/accounts/manager.py."""
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None: ...
@@ -107,7 +108,10 @@ class ReplyEngine:
             if begun_in is not None and begun_in != key:
                 # The earlier agent is not configured any more. If it comes back, the turn may still run there.
                 await until_stored(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
-            outcome, taken_up = await self._try(turn)
+            growth = Growth(turn, self._store, self._outbox, self._configured, self._accounts)
+            if turn.was_running:
+                await growth.find()
+            outcome, taken_up = await self._try(turn, growth)
             if outcome.kind == "stopped" and await self._is_handed_over(turn):
                 return turn.open_messages()
             if turn.state != "ending":
@@ -116,13 +120,13 @@ class ReplyEngine:
                 await self.stop_left_over(turn.turn_id, key, turn.route.agent_id)
             over = self._ending[key] = anyio.Event()
             try:
-                await self._end(turn, outcome)
+                await self._end(turn, outcome, growth)
             finally:
                 del self._ending[key]
                 over.set()
         return ()
 
-    async def _try(self, turn: LiveTurn) -> tuple[Outcome, bool]:
+    async def _try(self, turn: LiveTurn, growth: Growth) -> tuple[Outcome, bool]:
         """All attempts of a turn. Returns the outcome, and whether the work of an earlier life was taken up."""
         ids, began_at = turn.ids, anyio.current_time()
         most = self._config.max_turn_attempts + max(row.stops for row in turn.rows)
@@ -141,7 +145,7 @@ class ReplyEngine:
             if turn.is_over:
                 return Outcome("stopped"), taken_up
             ordered = self._agents.ordered_restarts(turn.route.agent_id)
-            outcome = await self._begin_attempt(turn)
+            outcome = await self._begin_attempt(turn, growth)
             # An attempt that was cut may have ended before it asked the core. To stop a turn that has ended does no harm.
             taken_up = taken_up or outcome.kind not in ("again", "stopped", "timed_out")
             if outcome.kind == "again" and self._agents.ordered_restarts(turn.route.agent_id) != ordered:
@@ -154,12 +158,12 @@ class ReplyEngine:
             await self._retries.wait_after(turn, at_least=outcome.after_seconds, since=began_at, notify=notify)
         return outcome, taken_up
 
-    async def _begin_attempt(self, turn: LiveTurn) -> Outcome:
+    async def _begin_attempt(self, turn: LiveTurn, growth: Growth) -> Outcome:
         ids, turn_id, key = turn.ids, turn.turn_id, turn.route.session_key
         turn.begin_attempt()
         await until_stored(lambda: self._store.start_turn(ids, turn_id=turn_id, session_key=key))
         async with self._note_ordered_stop(ids):
-            return await self._attempt(turn)
+            return await self._attempt(turn, growth)
 
     async def _is_handed_over(self, turn: LiveTurn) -> bool:
         """Whether another agent takes the messages now. Not if somebody has stopped the turn meanwhile."""
@@ -210,8 +214,8 @@ class ReplyEngine:
         await until_stored(lambda: self._desk.withdraw(turn_id, why=why))
         await until_stored(lambda: self._questions.withdraw_turn(turn_id))
 
-    async def _attempt(self, turn: LiveTurn) -> Outcome:
-        """One attempt, with typing and drafts beside it. The time limit includes everything that the core does."""
+    async def _attempt(self, turn: LiveTurn, growth: Growth) -> Outcome:
+        """One attempt, with typing and the text so far beside it. The time limit includes everything that the core does."""
         agent_id, turn_id = turn.route.agent_id, turn.turn_id
         outcome: Outcome | None = None
         began_at = anyio.current_time()
@@ -240,7 +244,7 @@ class ReplyEngine:
                     )
                     turn.move("at_core")
                     beside.start_soon(self._show_typing, request, turn, name=f"typing {turn_id}")
-                    beside.start_soon(self._show_drafts, running, name=f"drafts {turn_id}")
+                    beside.start_soon(self._show_text, running, growth, name=f"text {turn_id}")
                     return running
 
                 outcome = await self._ask(agent_id, lambda: self._call(turn, begin))
@@ -315,12 +319,16 @@ class ReplyEngine:
     def _clean(self, reason: str) -> str:
         return " ".join(self._redact(reason).split())[:_REASON_MAX]
 
-    async def _end(self, turn: LiveTurn, outcome: Outcome) -> None:
+    async def _end(self, turn: LiveTurn, outcome: Outcome, growth: Growth) -> None:
         rows, turn_id = turn.rows, turn.turn_id
         state, reason, text = verdict_on(outcome, turn.stop_reason)
         await self.withdraw(turn_id, why=f"the turn has ended: {outcome.kind}")
         detail, key = outcome.detail or None, turn.route.session_key
-        await self._outbox.end_inbound(rows, state, reason, text=text, detail=detail, turn_id=turn_id, session_key=key)
+        replies = await growth.end(text, is_answer=outcome.kind in ("answered", "cut"))
+        if replies is None:
+            await self._outbox.end_inbound(rows, state, reason, text=text, detail=detail, turn_id=turn_id, session_key=key)
+        else:
+            await self._outbox.end_inbound(rows, state, reason, replies=replies, detail=detail, turn_id=turn_id, session_key=key)
         log = self._log.error if state == "dead" else self._log.info
         log("turn_ended", state=state, reason=reason, detail=detail, inbound=turn.ids)
 
@@ -332,11 +340,14 @@ class ReplyEngine:
                 await self._accounts.signal(request.channel, request.account, Typing(request.peer))
             await anyio.sleep(_TYPING_EVERY_SECONDS)
 
-    async def _show_drafts(self, turn: RunningTurn) -> None:
+    async def _show_text(self, turn: RunningTurn, growth: Growth) -> None:
+        """The text so far, in a message that grows, or as drafts."""
         request = turn.request
         while True:
             # The pause avoids a draft when the reply comes at once.
             await turn.wait_changed(then_seconds=_DRAFT_EVERY_SECONDS)
+            if await growth.show(turn):
+                continue
             await self._accounts.signal(request.channel, request.account, Draft(request.peer, request.turn_id, turn.text_so_far))
 
     async def _say_once(self, row: InboundRow, turn_id: str, text: str) -> None:

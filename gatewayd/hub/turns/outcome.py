@@ -17,6 +17,7 @@ SORRY_TOO_LONG = "Sorry, this is more than the agent can take in at once. Write 
 SORRY_SLOW = "Sorry, that took too long and was stopped."
 SORRY_LOST = "Sorry, I was interrupted while I worked on that. It is not known how much was done. Please check, and ask again."
 SORRY_GONE = "Sorry, the agent could not be reached, after several tries. The operator can see why."
+STOPPED: Final = "(This answer was stopped before its end.)"
 MAY_BE_CUT: Final = "(This answer may be incomplete: its end did not arrive.)"
 
 _SORRY: Final[Mapping[FailureKind, str]] = {"failed": SORRY_FAILED, "empty": SORRY_EMPTY, "too_long": SORRY_TOO_LONG}
@@ -52,7 +53,7 @@ def verdict_on(outcome: Outcome, stopped: StopReason | None) -> tuple[EndState, 
         case "answered":
             return "done", "answered" if outcome.text.strip() else "answered_nothing", outcome.text
         case "cut":
-            return "done", "answered_cut", marked_as_cut(outcome.text)
+            return "done", "answered_cut", marked(outcome.text, MAY_BE_CUT)
         case "stopped":
             return "done", stopped or "stopped", ""
         case "timed_out":
@@ -65,12 +66,12 @@ def verdict_on(outcome: Outcome, stopped: StopReason | None) -> tuple[EndState, 
             return "dead", "agent_failed", _SORRY[outcome.failure]
 
 
-def marked_as_cut(text: str) -> str:
-    """The text with a note that it may be incomplete. The note stands outside of a code block that was cut."""
+def marked(text: str, note: str) -> str:
+    """A text (markdown) that may be incomplete, with a note under it. The note stands outside of a code block that was cut."""
     # A closing fence is at least as long as the opening one: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
     ends = ["", *("\n" + sign * max([3, *map(len, re.findall(f"{sign}+", text))]) for sign in "`~")]
-    tried = [f"{text.rstrip()}{end}\n\n{MAY_BE_CUT}" for end in ends]
-    return next((marked for marked in tried if not _ends_in_code(marked)), tried[0])
+    tried = [f"{text.rstrip()}{end}\n\n{note}" for end in ends]
+    return next((each for each in tried if not _ends_in_code(each)), tried[0])
 
 
 def _ends_in_code(markdown: str) -> bool:

@@ -39,7 +39,7 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     ``choices`` are rows of buttons, for channels that have ``buttons``; ``instead`` is what to write where the platform takes
     none, as plain text. ``answer_with`` is that of the message that is answered, in the first part (a secret); a channel that
     cannot use it any more raises AnswerExpired. ``only_for``: the id of the only person who may see it, for channels that have
-    ``ephemeral``.
+    ``ephemeral``. ``grows``: more of the text will be shown by ShowsGrowth.grow, and the end comes as an EditText of this row.
     """
 
     peer: Peer
@@ -49,6 +49,7 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
     parts: int = 1
     answer_with: str | None = None
     only_for: str | None = None
+    grows: bool = False
     choices: tuple[tuple[Choice, ...], ...] = ()
     instead: str = ""
 
@@ -59,7 +60,8 @@ class SendText(Struct, frozen=True, omit_defaults=True, tag="send_text"):
 class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):
     """Replace the text and the buttons of a message we sent. ``of`` is the outbox row that sent it; the hub puts the platform's
     id into ``message_id`` when this row's turn has come. A channel raises SendRejected when the message cannot be edited
-    (any more); one that is as wanted already is a success."""
+    (any more); one that is as wanted already is a success. ``or_send``: the text must arrive. If the message cannot be edited, or
+    was never sent, the hub sends the text as a new message."""
 
     peer: Peer
     body: RichText
@@ -67,6 +69,7 @@ class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):
     message_id: str | None = None
     choices: tuple[tuple[Choice, ...], ...] = ()
     instead: str = ""
+    or_send: bool = False
 
 
 # The union grows by variants (send_media, react …), each with a capability flag in the manifest.

@@ -11,6 +11,7 @@ from gatewayd.ports.channel.channel import (
     FetchesMedia,
     LimitsText,
     Reconciles,
+    ShowsGrowth,
     ShowsSignals,
 )
 from gatewayd.ports.channel.manifest import API, ChannelPlugin, TextFormat, TextLimit, TextUnit
@@ -32,6 +33,7 @@ __all__ = [
     "LimitsText",
     "ReceivesWebhooks",
     "Reconciles",
+    "ShowsGrowth",
     "ShowsSignals",
     "TextFormat",
     "TextLimit",

@@ -4,7 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from gatewayd.model.message.envelope import Attachment, Peer
-from gatewayd.model.message.payload import OutboundPayload, Receipt, Signal
+from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, Signal
 from gatewayd.ports.channel.manifest import TextLimit
 from gatewayd.ports.channel.services import AccountConfig, ChannelServices, Deliver
 
@@ -43,6 +43,27 @@ class ShowsSignals(Protocol):
     cancelled at any time, and it ignores a kind of signal that it cannot show."""
 
     async def signal(self, signal: Signal) -> None: ...
+
+
+@runtime_checkable
+class ShowsGrowth(Protocol):
+    """A channel in which a reply grows in its message while the agent writes (the manifest's ``grows``).
+
+    The message begins as a SendText with ``grows``. ``grow`` shows more of it, and an EditText of it is its end. After that
+    ``grow`` is not called for it any more.
+    """
+
+    def grows_in(self, peer: Peer) -> bool:
+        """Whether replies grow in this chat. False where the channel shows drafts, or cannot edit. Synchronous and quick."""
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        """Show ``text``, the whole text so far, in the message that was sent with this ``key``. It fits into one message. Best
+        effort: what is not shown is shown by the next call, or by the end. One call at a time for each message; a call that
+        takes more than some seconds is cancelled.
+
+        :raises TryAgain: not now, and nothing was shown. ``after_seconds`` is the pause that the platform wants.
+        :raises SendRejected: the message cannot be edited any more.
+        """
 
 
 @runtime_checkable

@@ -165,11 +165,13 @@ class OutboxRows(Protocol):
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
+        instead: OutboundPayload | None = None,
         notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
         """Store the outcome of a send: the state, and reason, receipt and next_attempt_at as given, also where they are None. A
         row whose life-cycle does not allow the move stays as it is: a row that was ``sent`` is never sent again.
-        ``attempt_counts`` False: the attempt that ``mark_sending`` has counted is taken back.
+        ``attempt_counts`` False: the attempt that ``mark_sending`` has counted is taken back. ``instead``: if the row has
+        changed, this is its payload from now on.
 
         ``notice`` is called if the row has changed. What it returns is added in the same transaction, and is the result. Of two
         calls at once the second one sees the notice of the first.

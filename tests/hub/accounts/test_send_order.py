@@ -109,6 +109,7 @@ class MemoryRows:
         receipt: Receipt | None,
         next_attempt_at: float | None,
         attempt_counts: bool,
+        instead: SendText | None,
         notice: NoticeRule | None,
     ) -> None:
         await trio.lowlevel.checkpoint()

@@ -17,7 +17,7 @@ from gatewayd.model.lifecycle import (
     InboundState,
     OutboundState,
 )
-from gatewayd.model.message.payload import EditText, Receipt, RichText
+from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import DeadLetterFacts, DeadLetterRow, InboundRow, OutboundRow, Repair, ref_of
@@ -178,3 +178,14 @@ def test_an_entry_says_what_the_dead_letter_was_and_who_did_it() -> None:
         ref_of(reply(7)),
     )
     assert entry.detail == '{"attempts":1,"reason":"cut","state":"unknown"}'
+
+
+def test_the_beginning_of_a_growing_reply_is_not_sent_again_and_its_end_is() -> None:
+    begun = reply(1, "dead")
+    assert isinstance(begun.payload, SendText)
+    begun = replace(begun, payload=replace(begun.payload, grows=True))
+    assert retried(DeadLetterFacts(begun)) == "it is the beginning of a reply, which comes whole with its end"
+    end = reply(2, edits=1)
+    assert retried(DeadLetterFacts(end, edited=begun)) == "it edits out-1, which was not sent"
+    end = replace(end, payload=replace(end.payload, or_send=True))
+    assert retried(DeadLetterFacts(end, edited=begun)) == [end]

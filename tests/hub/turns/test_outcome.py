@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_FAILED, answer_of, marked_as_cut, verdict_on
+from gatewayd.hub.turns.outcome import MAY_BE_CUT, SORRY_FAILED, answer_of, marked, verdict_on
 from gatewayd.kit.text import compose
 from gatewayd.ports.agent import Final
 from tests.kit.text.texts import FRAGMENTS
@@ -24,6 +24,6 @@ def test_nothing_that_was_cut_is_no_answer(text: str) -> None:
 
 @given(st.lists(st.sampled_from([*FRAGMENTS, "```", "~~~~", "\n```py\n", "- ", "> ", "\n"])).map("".join))
 def test_the_mark_is_read_as_a_sentence_wherever_the_text_was_cut(text: str) -> None:
-    [body] = compose(marked_as_cut(text), text_format="rich", text_limit=None)
+    [body] = compose(marked(text, MAY_BE_CUT), text_format="rich", text_limit=None)
     assert body.text.endswith(MAY_BE_CUT)
     assert not any(span.kind in ("code", "pre") and span.end > len(body.text) - len(MAY_BE_CUT) for span in body.spans)

@@ -47,6 +47,7 @@ _SETTLE: Final[Mapping[SendOutcome, str]] = {
     """
     for outcome in get_args(SendOutcome)
 }
+_REWRITE: Final = "UPDATE outbound SET payload = ?, edits = ? WHERE id = ?"
 _READY_NUMBERS: Final = f"""
     SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
 """
@@ -92,6 +93,7 @@ class OutboxTable(Tables):
         receipt: Receipt | None = None,
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
+        instead: OutboundPayload | None = None,
         notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
         encoded = None if receipt is None else _encode(receipt)
@@ -101,6 +103,8 @@ class OutboxTable(Tables):
 
         def settle(connection: sqlite3.Connection) -> OutboundRow | None:
             settled = connection.execute(_SETTLE[state], values).rowcount == 1
+            if settled and instead is not None:
+                connection.execute(_REWRITE, (_encode(instead), _edited_by(instead), outbound_id))
             return _add_notice(connection, notice, outbound_id, now) if settled else None
 
         return await self._write(settle)
@@ -152,6 +156,10 @@ def _add_notice(connection: sqlite3.Connection, rule: NoticeRule | None, outboun
     return None if draft is None else insert_outbound(connection, draft, now)
 
 
+def _edited_by(payload: OutboundPayload) -> int | None:
+    return payload.of if isinstance(payload, EditText) else None
+
+
 def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: float) -> OutboundRow:
     """Runs within the transaction of the caller."""
     cursor = connection.execute(
@@ -165,7 +173,7 @@ def insert_outbound(connection: sqlite3.Connection, draft: OutboundDraft, now: f
             now,
             draft.turn_id,
             draft.subject,
-            draft.payload.of if isinstance(draft.payload, EditText) else None,
+            _edited_by(draft.payload),
             _encode(draft.payload),
         ),
     )

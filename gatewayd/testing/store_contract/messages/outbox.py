@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gatewayd.model.lifecycle import OutboundState, SendOutcome
 from gatewayd.model.message.envelope import Peer
-from gatewayd.model.message.payload import Receipt
+from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.store import OutboundRow, Store
 from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, draft, envelope, text_of
@@ -72,6 +72,24 @@ class OutboxContract:
     async def test_a_sent_row_stays_sent(self, store: Store, state: SendOutcome) -> None:
         row = await put(store, "sent")
         await store.settle_outbound(row.id, state, now=2.0, reason="too late")
+        assert await store.get_outbound(row.id) == row
+
+    async def test_an_edit_that_cannot_be_made_becomes_a_message_of_its_own(self, store: Store) -> None:
+        begun = await put(store, "sent")
+        end = replace(draft("whole"), payload=EditText(begun.payload.peer, RichText("whole"), of=begun.id))
+        [row] = await store.add_outbound([end], now=2.0)
+        await store.mark_sending(row.id)
+        instead = SendText(begun.payload.peer, RichText("whole"))
+        await store.settle_outbound(row.id, "ready", now=3.0, attempt_counts=False, instead=instead)
+        [again] = await store.ready_among([row.id])
+        assert (again.payload, again.attempts, again.send_key) == (instead, 0, row.send_key)
+        # It refers to the other row no more.
+        swept = await store.sweep("outbound", lambda old: bool(old.referrers), before=9.0, after=None, limit=9)
+        assert swept.deleted == {"sent": 1}
+
+    async def test_a_row_that_was_settled_keeps_its_payload(self, store: Store) -> None:
+        row = await put(store, "sent")
+        await store.settle_outbound(row.id, "ready", now=3.0, instead=SendText(row.payload.peer, RichText("another")))
         assert await store.get_outbound(row.id) == row
 
     async def test_recovery_leaves_no_row_sending_and_no_stale_row_ready(self, store: Store) -> None:
