@@ -162,7 +162,7 @@ async def _recover(gateway: Gateway) -> None:
     """Recovery of the last process: replies with an unknown outcome, pending requests, unanswered messages."""
     await gateway.access.load()
     accounts = await gateway.claim(gateway.configured.accounts)
-    await gateway.outbox.recover(accounts, resend_is_safe=gateway.manager.channels_where_resend_is_safe())
+    await gateway.outbox.recover(accounts)
     # Replies that the last process was sending are dead letters now, and no event has said so.
     gateway.dead_letter_counter.look_again()
     pending = await gateway.inbox.pending(accounts)

@@ -253,16 +253,27 @@ class MemoryStore:
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
         instead: OutboundPayload | None = None,
+        in_doubt: bool | None = None,
         notice: port.NoticeRule | None = None,
     ) -> OutboundRow | None:
         row = self._outbound.get(outbound_id)
         if row is None or row.state not in life.OUTBOUND.sources("settle_outbound", state):
             return None
+        if state in life.NEVER_SEEN and row.doubt_since is not None:
+            return None
+        if state == "unknown" and row.state not in life.SETTLE.sources and row.doubt_since is None:
+            return None
         attempts = row.attempts - (row.state == "sending" and not attempt_counts)
         settled_at = None if state in life.OUTBOUND_OPEN else now
-        told = {"state": state, "reason": reason, "receipt": receipt, "next_attempt_at": next_attempt_at}
+        told: dict[str, Any] = {"state": state, "reason": reason, "receipt": receipt, "next_attempt_at": next_attempt_at}
+        doubt_since = row.doubt_since
+        if state == "sent" or (state == "ready" and in_doubt is False):
+            doubt_since = None
+        elif state == "unknown" or (state == "ready" and in_doubt):
+            doubt_since = row.doubt_after_cut
         with self._whole():
-            self._put(row, attempts=attempts, settled_at=settled_at, payload=instead or row.payload, **told)
+            told |= {"payload": instead or row.payload, "doubt_since": doubt_since}
+            self._put(row, attempts=attempts, settled_at=settled_at, **told)
             return self._add_notice(notice, self._outbound[row.id], now)
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
@@ -279,22 +290,25 @@ class MemoryStore:
         *,
         stale_before: float,
         now: float,
-        resend: Collection[str] = (),
+        resend: port.ResendRule | None = None,
         notice: port.NoticeRule | None = None,
     ) -> OutboxStatus:
         with self._whole():
-            own = [row for row in self._outbound.values() if _account(row) in accounts]
-            cut = [row for row in own if row.state in life.CUT.sources and row.channel not in resend]
-            for row in [row for row in own if row.state in life.OUTBOUND_OPEN]:
+            open_rows = [row for row in self._outbound.values() if _account(row) in accounts and row.state in life.OUTBOUND_OPEN]
+            ended = {"state": "unknown", "reason": life.CUT.reason, "settled_at": now}
+            for row in open_rows:
+                if row.state in life.CUT.sources:
+                    again = resend is not None and resend(replace(row, doubt_since=row.doubt_after_cut))
+                    told = {"state": "ready", "reason": life.RESEND.reason} if again else ended
+                    self._put(row, doubt_since=row.doubt_after_cut, **told)
+            for row in [self._outbound[row.id] for row in open_rows]:
                 waits = row.next_attempt_at is not None and row.next_attempt_at > now
-                if row in cut:
-                    self._put(row, state="unknown", reason=life.CUT.reason, settled_at=now)
-                elif row.queued_at < stale_before and not waits:
-                    self._put(row, state="parked", reason=life.PARK_AT_START.reason, settled_at=now)
-                else:
-                    self._put(row, state="ready")
-            for row in cut:
-                self._add_notice(notice, self._outbound[row.id], now)
+                if row.state == "ready" and row.queued_at < stale_before and not waits:
+                    state = "parked" if row.doubt_since is None else "unknown"
+                    self._put(row, state=state, reason=life.PARK_AT_START.reason, settled_at=now)
+            for row in open_rows:
+                if self._outbound[row.id].state == "unknown":
+                    self._add_notice(notice, self._outbound[row.id], now)
             return OutboxStatus(**Counter(str(row.state) for row in self._outbound.values() if _is_unsettled(row)))
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None:
@@ -519,10 +533,10 @@ class MemoryStore:
 
     async def retry_dead_letters(self, refs: Sequence[str], rule: port.RetryRule, *, now: float) -> port.Repairs:
         def retry(row: DeadLetterRow) -> None:
-            anew = {"attempts": 0, "reason": None}
+            anew = {"attempts": 0, "reason": None, "retries": row.retries + 1}
             if isinstance(row, InboundRow):
                 forgotten = dict.fromkeys(("detail", "turn_id", "started_at", "ended_at"))
-                self._put(row, state="received", stops=0, retries=row.retries + 1, **anew, **forgotten)
+                self._put(row, state="received", stops=0, **anew, **forgotten)
             else:
                 later = row.next_attempt_at if row.next_attempt_at is not None and row.next_attempt_at > now else None
                 self._put(row, state="ready", settled_at=None, queued_at=now, next_attempt_at=later, **anew)

@@ -146,14 +146,17 @@ REASONS: Final[Mapping[EndState, tuple[InboundReason, ...]]] = {
     "dead": get_args(DeadReason),
 }
 
-# An outbound row. If the call was not made, it stays ready. If it may have been seen, it does not become ready by itself.
+# An outbound row. If the call was not made, it stays ready. If it may have been seen, it has a doubt: then it becomes ready by
+# itself only where a second send is seen once or the platform can be asked, and it ends in no state of NEVER_SEEN.
 SEND: Final = Move[OutboundState]("mark_sending", ("ready",), ("sending",))
 SETTLE: Final = Move[OutboundState]("settle_outbound", ("sending",), ("sent", "unknown", "dead"))
 PUT_BACK: Final = Move[OutboundState]("settle_outbound", ("ready", "sending"), ("ready",))
 PARK: Final = Move[OutboundState]("settle_outbound", ("ready",), ("parked",), "stale")
-RESEND: Final = Move[OutboundState]("recover_outbound", ("sending",), ("ready",))
+LEAVE_IN_DOUBT: Final = Move[OutboundState]("settle_outbound", ("ready",), ("unknown",), "stale")
+RESEND: Final = Move[OutboundState]("recover_outbound", ("sending",), ("ready",), "interrupted")
 CUT: Final = Move[OutboundState]("recover_outbound", ("sending",), ("unknown",), "interrupted")
 PARK_AT_START: Final = Move[OutboundState]("recover_outbound", ("ready",), ("parked",), "stale")
+LEAVE_IN_DOUBT_AT_START: Final = Move[OutboundState]("recover_outbound", ("ready",), ("unknown",), "stale")
 RETRY_OUTBOUND: Final = Move[OutboundState]("retry_dead_letters", ("unknown", "parked", "dead"), ("ready",))
 OUTBOUND: Final = LifeCycle[OutboundState](
     "outbound",
@@ -166,7 +169,18 @@ OUTBOUND: Final = LifeCycle[OutboundState](
         "dead": "dead_letter",
     },
     made=dict.fromkeys(("add_outbound", "end_inbound", "settle_outbound", "recover_outbound"), ("ready",)),
-    moves=(SEND, SETTLE, PUT_BACK, PARK, RESEND, CUT, PARK_AT_START, RETRY_OUTBOUND),
+    moves=(
+        SEND,
+        SETTLE,
+        PUT_BACK,
+        PARK,
+        LEAVE_IN_DOUBT,
+        RESEND,
+        CUT,
+        PARK_AT_START,
+        LEAVE_IN_DOUBT_AT_START,
+        RETRY_OUTBOUND,
+    ),
     marked={"drop_dead_letters": ("unknown", "parked", "dead")},
     deleted={"sweep": ("sent", "unknown", "parked", "dead")},
 )
@@ -181,8 +195,10 @@ SEEN: Final[Mapping[OutboundState, Literal["not yet", "perhaps", "yes", "never"]
     "parked": "never",
     "dead": "never",
 }
-"""Whether the user has seen a reply in this state. ``never``: and will not, unless an operator retries it."""
+"""Whether the user has seen a reply in this state. ``never``: and will not, unless an operator retries it. A row that is ready
+with a doubt is ``perhaps``."""
 NEVER_SEEN: Final = tuple(state for state, seen in SEEN.items() if seen == "never")
+"""A row with a doubt does not get one of these states. It becomes ``unknown`` instead."""
 
 # An approval. A decision of a rule, or of an operator at the core, is inserted as a decided row.
 VOTE: Final = Move[ApprovalState]("vote_approval", ("pending",), ("pending", "allowed", "denied"))

@@ -207,9 +207,6 @@ class ListedAccounts:
     async def run(self, **partners: object) -> AsyncIterator[None]:
         yield
 
-    def channels_where_resend_is_safe(self) -> set[str]:
-        return set()
-
     def snapshot(self) -> tuple[AccountStatus, ...]:
         return self.statuses
 

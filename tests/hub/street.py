@@ -164,7 +164,7 @@ async def open_street(
     ):
         street = Street(store, config, opener, http)
         await tasks.start(street.events.run)
-        await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts], resend_is_safe=())
+        await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts])
         if started:
             async with street.run():
                 yield street

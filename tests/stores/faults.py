@@ -185,9 +185,68 @@ async def rows_of_others_are_recovered_too(self, right, accounts, **named):
     return await right(every, **named)
 
 
-@fault("recover_outbound", "test_a_send_that_was_cut_is_ready_again_where_a_repeat_is_harmless")
-async def everything_is_sent_again(self, right, accounts, *, resend=(), **named):
-    return await right(accounts, resend={row.channel for row in self._outbound.values()}, **named)
+@fault("recover_outbound", "test_a_send_that_was_cut_is_ready_again_where_the_rule_says_so")
+async def everything_is_sent_again(self, right, accounts, *, resend=None, **named):
+    return await right(accounts, resend=lambda row: True, **named)
+
+
+@fault("recover_outbound", "test_a_stale_row_with_a_doubt_is_unknown_after_a_start_and_its_chat_is_told")
+async def a_stale_row_with_a_doubt_is_parked(self, right, accounts, **named):
+    before = {row.id: row.state for row in self._outbound.values()}
+    status = await right(accounts, **named)
+    for number, state in before.items():
+        if state == "ready" and self._outbound[number].state == "unknown":
+            self._put(self._outbound[number], state="parked")
+    return status
+
+
+@fault("settle_outbound", "test_a_doubt_begins_with_the_first_send_that_was_cut_and_outlives_the_later_ones")
+async def a_doubt_is_forgotten_by_the_next_send(self, right, number, state, *, in_doubt=None, **named):
+    return await right(number, state, in_doubt=bool(in_doubt), **named)
+
+
+@fault("settle_outbound", "test_a_doubt_begins_with_the_first_send_that_was_cut_and_outlives_the_later_ones")
+async def a_doubt_begins_anew_with_each_send(self, right, number, state, *, in_doubt=None, **named):
+    if in_doubt:
+        self._put(self._outbound[number], doubt_since=None)
+    return await right(number, state, in_doubt=in_doubt, **named)
+
+
+@fault("settle_outbound", "test_a_doubt_ends_when_the_row_was_sent_or_surely_had_no_effect")
+async def a_doubt_never_ends(self, right, number, state, **named):
+    since = self._outbound[number].doubt_since
+    found = await right(number, state, **named)
+    if since is not None:
+        self._put(self._outbound[number], doubt_since=since)
+    return found
+
+
+@fault("settle_outbound", "test_a_row_with_a_doubt_is_never_said_to_be_unseen")
+async def what_may_have_been_seen_ends_as_never_seen(self, right, number, state, **named):
+    if state in ("parked", "dead"):
+        self._put(self._outbound[number], doubt_since=None)
+    return await right(number, state, **named)
+
+
+@fault("settle_outbound", "test_a_row_that_was_never_tried_is_not_unknown")
+async def what_was_never_tried_is_unknown(self, right, number, state, **named):
+    self._put(self._outbound[number], state="sending")
+    return await right(number, state, **named)
+
+
+@fault("settle_outbound", "test_an_unknown_row_has_a_doubt")
+async def a_row_is_unknown_since_never(self, right, number, state, **named):
+    found = await right(number, state, **named)
+    self._put(self._outbound[number], doubt_since=None)
+    return found
+
+
+@fault("retry_dead_letters", "test_a_retry_by_a_person_keeps_the_doubt")
+async def a_retry_forgets_the_doubt(self, right, refs, rule, *, now):
+    repairs = await right(refs, rule, now=now)
+    for repaired in repairs.done:
+        self._put(repaired.row, doubt_since=None)
+    return replace(repairs, done=[replace(each, row=replace(each.row, doubt_since=None)) for each in repairs.done])
 
 
 @fault("recover_outbound", "test_recovery_leaves_no_row_sending_and_no_stale_row_ready")

@@ -49,6 +49,10 @@ PEERS = st.sampled_from([Peer("dm", "42"), Peer("group", "g:1", "t")])
 Step = Callable[[Store], Awaitable[Any]]
 
 
+def is_even(row: OutboundRow) -> bool:
+    return row.id % 2 == 0
+
+
 def call(name: str, /, *values: st.SearchStrategy[Any], **named: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
     """Call an operation of a store with such arguments."""
 
@@ -112,11 +116,12 @@ STEPS = st.one_of(
         receipt=st.none() | NAMES.map(Receipt),
         next_attempt_at=st.none() | TIMES,
         attempt_counts=st.booleans(),
+        in_doubt=st.none() | st.booleans(),
         notice=st.none() | DRAFTS.map(lambda made: partial(noticed, made)),
     ),
     call("ready_numbers", st.just("telegram"), ACCOUNTS, after_id=st.just(0), limit=LIMITS),
     call("ready_among", SEVERAL),
-    call("recover_outbound", OF_GATEWAY, stale_before=TIMES, now=TIMES, resend=st.sampled_from([(), ("telegram",)])),
+    call("recover_outbound", OF_GATEWAY, stale_before=TIMES, now=TIMES, resend=st.sampled_from([None, is_even])),
     call("outbound_by", st.just("subject"), st.just("qu_1"), limit=st.none() | LIMITS),
     call("outbound_by", st.just("turn_id"), TURNS, account=st.none() | st.tuples(st.just("telegram"), ACCOUNTS)),
     call("inbound_by", st.just("turn_id"), TURNS, limit=st.none() | LIMITS),

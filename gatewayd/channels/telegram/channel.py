@@ -105,15 +105,7 @@ class TelegramChannel:
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """See ``ports.channel.Channel``. A part of the message that the server rejects is left out, see ``fallback``."""
-        if not isinstance(payload, EditText):
-            return await self._send(payload)
-        try:
-            return await self._edit(payload)
-        except OutcomeUnknown as error:
-            # The same edit twice is as good as once: the second is refused as no change, which is a success. And one that is
-            # not made leaves buttons to press that mean nothing any more.
-            again = TryAgain(error.reason, scope="conversation")
-        raise again
+        return await (self._edit(payload) if isinstance(payload, EditText) else self._send(payload))
 
     async def _send(self, payload: SendText) -> Receipt:
         """sendMessage. When the group has a new id, the message is sent there, once."""
@@ -157,7 +149,8 @@ class TelegramChannel:
         return receipt
 
     async def _edit(self, payload: EditText) -> Receipt:
-        """editMessageText. A supergroup numbers its messages anew: there a number of the old group's is another message."""
+        """editMessageText. The same edit twice is as good as once: the second is refused as no change. A supergroup numbers its
+        messages anew: there a number of the old group's is another message."""
         home = chat_id_of(payload.peer)
         chat_id = self._migrations.now(home)
         message_id = number_in(chat_id, payload.message_id, home=home)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 import anyio
@@ -146,10 +145,6 @@ class ChannelManager:
             supervisor=self._supervisor.statistics(),
             accounts=tuple(actor.statistics() for actor in self._pool.desired.values()),
         )
-
-    def channels_where_resend_is_safe(self) -> set[str]:
-        """Channels whose platform drops a repeated send itself."""
-        return {actor.settings.channel for actor in self._pool.desired.values() if actor.plugin.resend_safe_seconds == inf}
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None:
         """Best effort, also when the account does not exist."""

@@ -1,7 +1,9 @@
 """The sends of one account: rows from its mailbox to ``Channel.send``, and every outcome to the outbox, which posts the next row.
 
-A row is marked ``sending`` before the call and settled after it. A call may have had its effect, so a call that is cut is settled
-``unknown``; a row without a call is put back. Stopping takes no new rows and lets running calls end.
+A row is marked ``sending`` before the call and settled after it. A send that is cut may have had its effect. Then the row has a
+doubt: its turn comes again where a second send is seen once, or where the platform can be asked (``Reconciles.find_sent``), which
+is a turn of its own. Else it is ``unknown``. A row without a call is put back. Stopping takes no new rows and lets running calls
+end.
 """
 
 import math
@@ -15,10 +17,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.actor.border import describe, redact_error, sole, third_party
+from gatewayd.actor.border import Bug, describe, redact_error, sole, third_party
 from gatewayd.actor.life import Life
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.accounts.pace import Held, Pace
+from gatewayd.hub.outbox.doubt import Call
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import AnswerExpired, GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
@@ -26,7 +29,7 @@ from gatewayd.model.lifecycle import SendOutcome
 from gatewayd.model.message.payload import OutboundPayload, Receipt, SendText
 from gatewayd.model.records.storable import why_unusable
 from gatewayd.model.secret import Redactor, Secret
-from gatewayd.ports.channel import Channel
+from gatewayd.ports.channel import Channel, Reconciles
 from gatewayd.ports.store import OutboundRow
 
 _SETTLE_SECONDS = 10.0
@@ -35,7 +38,8 @@ _SETTLE_SECONDS = 10.0
 
 class SendResult(Struct, frozen=True):
     """The outcome of one call: how the row is settled, and the error with which the account fails, if it does.
-    ``attempt_counts``: it counts for ``outbox.max_attempts``. ``instead`` is sent in place of an edit that cannot be made."""
+    ``attempt_counts``: it counts for ``outbox.max_attempts``. ``instead`` is sent in place of an edit that cannot be made.
+    ``in_doubt``: see ``ports.store.OutboxRows.settle_outbound``."""
 
     state: SendOutcome
     reason: str | None = None
@@ -44,6 +48,7 @@ class SendResult(Struct, frozen=True):
     failure: BaseException | None = None
     attempt_counts: bool = True
     instead: SendText | None = None
+    in_doubt: bool | None = None
 
 
 class Sender:
@@ -171,20 +176,26 @@ class Sender:
     async def _call(self, channel: Channel, life: Life, row: OutboundRow) -> SendResult | None:
         """The one call. None: the row is not ready any more. Shielded: only its own deadline may end it."""
         seconds = self._config.send_timeout_seconds
-        began_at = trio.current_time()
-        called, addressed, receipt, error = False, None, None, None
+        began_at, began = trio.current_time(), self._now()
+        call: Call | None = None
+        addressed, payload, receipt, error, answered = None, None, None, None, False
         scope = self._calls[row.id] = trio.CancelScope(shield=True, deadline=began_at + seconds)
         try:
             with life.must_end_within(seconds + _SETTLE_SECONDS), scope:
-                if not await self._outbox.mark_sending(row):
+                call = await self._outbox.mark_sending(row)
+                if call is None:
                     return None
                 addressed = await self._outbox.addressed(row)
-                payload = addressed.payload
-                if payload is None:
+                if addressed.payload is None:
                     raise SendRejected("the message to edit was not sent")
-                called = True
-                receipt = await _send_once(channel, payload, row.send_key)
+                payload = addressed.payload
+                if call == "look_up":
+                    call, receipt = await _look_up(channel, row, payload)
+                if call == "send":
+                    receipt = await _send_row(channel, row, payload)
+                answered = True
         except Exception as caught:
+            _hide_answer(caught, payload)
             error = sole(caught)
         finally:
             del self._calls[row.id]
@@ -193,16 +204,47 @@ class Sender:
             return SendResult("sent", receipt=receipt)
         if isinstance(error, SendRejected) and addressed is not None and addressed.instead is not None:
             reason = f"as a new message: {self._redact(error.reason)}"
-            return SendResult("ready", reason, attempt_counts=False, instead=addressed.instead)
-        if not called:
+            return SendResult("ready", reason, attempt_counts=False, instead=addressed.instead, in_doubt=False)
+        if payload is None:
             return _not_called(error)
+        if answered:
+            return SendResult("ready", "the platform was asked: it did not arrive", attempt_counts=False, in_doubt=False)
         if error is None or (scope.cancel_called and not isinstance(error, GatewayError)):
             # An error that a driver raises while it cleans up is no answer either.
             cut = f"cut after {trio.current_time() - began_at:.3g} s without an answer"
-            return SendResult("unknown", cut, failure=error)
-        return self._judge_error(row, error)
+            result = self._judge_no_answer(row, cut) if call == "look_up" else self._judge_doubt(row, began, cut)
+            return replace(result, failure=error)
+        return self._judge_look_up(row, error) if call == "look_up" else self._judge_error(row, began, error)
 
-    def _judge_error(self, row: OutboundRow, error: BaseException) -> SendResult:
+    def _judge_look_up(self, row: OutboundRow, error: BaseException) -> SendResult:
+        match error:
+            case TryAgain():
+                return self._judge_outage(row, error)
+            case NeedsOperator():
+                return SendResult("ready", self._redact(error.reason), failure=error)
+            case StoreRefused():
+                return self._judge_no_answer(row, error.reason)
+            case OutcomeUnknown():
+                return SendResult("unknown", self._redact(error.reason))
+            case _:
+                return SendResult("unknown", f"bug: {describe(error, self._redact)}", failure=error)
+
+    def _judge_no_answer(self, row: OutboundRow, reason: str) -> SendResult:
+        """The platform could not be asked: later."""
+        return self._judge_outage(row, TryAgain(reason, scope="conversation"))
+
+    def _judge_doubt(self, row: OutboundRow, began: float, reason: str) -> SendResult:
+        """A send that began at ``began`` may have had its effect."""
+        attempts = row.attempts + 1
+        next_attempt_at = self._now() + self._backoff.delay(attempts)
+        since = began if row.doubt_since is None else row.doubt_since
+        if not self._outbox.waits_for_turn(replace(row, doubt_since=since), at=next_attempt_at):
+            return SendResult("unknown", reason)
+        if attempts >= self._config.max_attempts:
+            return SendResult("unknown", f"given up after {attempts} attempts: {reason}")
+        return SendResult("ready", reason, next_attempt_at=next_attempt_at, in_doubt=True)
+
+    def _judge_error(self, row: OutboundRow, began: float, error: BaseException) -> SendResult:
         match error:
             case TryAgain():
                 return self._judge_outage(row, error)
@@ -210,9 +252,11 @@ class Sender:
                 return SendResult("ready", self._redact(error.reason), failure=error)
             case SendRejected():
                 return SendResult("dead", self._redact(error.reason))
+            case AnswerExpired() if row.doubt_since is not None:
+                return SendResult("unknown", self._redact(error.reason))
             case OutcomeUnknown() | StoreRefused():
                 # The driver stores something of its own with a send, before its call or after it.
-                return SendResult("unknown", self._redact(error.reason))
+                return self._judge_doubt(row, began, self._redact(error.reason))
             case _:
                 return SendResult("dead", f"bug: {describe(error, self._redact)}", failure=error)
 
@@ -245,6 +289,7 @@ class Sender:
                     next_attempt_at=outcome.next_attempt_at,
                     attempt_counts=outcome.attempt_counts,
                     instead=outcome.instead,
+                    in_doubt=outcome.in_doubt,
                 )
             except StoreRefused as error:
                 self._unsettled[row.id] = row, outcome
@@ -256,26 +301,49 @@ class Sender:
             self.last_sent_at = self._now()
 
 
-async def _send_once(channel: Channel, payload: OutboundPayload, key: str) -> Receipt:
-    """Send a payload. An answer to an event that has expired was not sent, and is sent the plain way."""
-    if not isinstance(payload, SendText) or payload.answer_with is None:
-        return await _send(channel, payload, key)
-    try:
+async def _send_row(channel: Channel, row: OutboundRow, payload: OutboundPayload) -> Receipt:
+    """Send a payload. An answer to an event that has expired was not sent, and is sent the plain way. Not with a doubt: the send
+    before may be what has used it up."""
+    if isinstance(payload, SendText) and payload.answer_with is not None:
         try:
-            return await _send(channel, payload, key)
+            return await _send(channel, payload, row.send_key)
         except Exception as error:
-            if not isinstance(sole(error), AnswerExpired):
+            if not isinstance(sole(error), AnswerExpired) or (row.doubt_since is not None and not row.retries):
                 raise
-        return await _send(channel, replace(payload, answer_with=None), key)
-    except Exception as error:
-        # It may be in an error, for example as the URL of a request that has failed.
-        redact_error(error, Redactor([Secret(payload.answer_with)]))
-        raise
+        payload = replace(payload, answer_with=None)
+    return await _send(channel, payload, row.send_key)
 
 
 async def _send(channel: Channel, payload: OutboundPayload, key: str) -> Receipt:
     with third_party():
         return _receipt(await channel.send(payload, key=key))
+
+
+async def _look_up(channel: Channel, row: OutboundRow, payload: OutboundPayload) -> tuple[Call, Receipt | None]:
+    """Look a row up. With "send", it must be sent now: the platform can never tell, and an operator has retried it.
+
+    :raises Exception: as ``find_sent``, or a bug of the driver.
+    """
+    assert row.doubt_since is not None, "nothing is looked up without a doubt"
+    try:
+        with third_party():
+            if not isinstance(channel, Reconciles):
+                raise Bug("the manifest says that the channel reconciles, and it has no find_sent")
+            found: object = await channel.find_sent(payload, key=row.send_key, since=row.doubt_since)
+            receipt = None if found is None else _usable(found)
+            if found is not None and receipt is None:
+                raise Bug("find_sent returned neither None nor a Receipt with the message's id as a text")
+    except Exception as error:
+        if row.retries and isinstance(sole(error), OutcomeUnknown):
+            return "send", None
+        raise
+    return "look_up", receipt
+
+
+def _hide_answer(error: Exception, payload: OutboundPayload | None) -> None:
+    """What a message is answered with may be in an error, for example as the URL of a request that has failed."""
+    if isinstance(payload, SendText) and payload.answer_with is not None:
+        redact_error(error, Redactor([Secret(payload.answer_with)]))
 
 
 async def _reading(work: Callable[[], Awaitable[None]]) -> None:
@@ -288,11 +356,19 @@ async def _reading(work: Callable[[], Awaitable[None]]) -> None:
 
 def _receipt(found: object) -> Receipt:
     """:raises OutcomeUnknown: it is no receipt, although ``send`` returned."""
-    if type(found) is Receipt and isinstance(found.message_id, str | None):
-        if found.message_id is not None and why_unusable(found.message_id) is not None:
-            return Receipt()  # it was sent all the same; it cannot be edited, that is all
-        return found
-    raise OutcomeUnknown("bug: send returned no Receipt with the message's id as a text")
+    receipt = _usable(found)
+    if receipt is None:
+        raise OutcomeUnknown("bug: send returned no Receipt with the message's id as a text")
+    return receipt
+
+
+def _usable(found: object) -> Receipt | None:
+    """What a driver gave as the receipt; None: it is none."""
+    if type(found) is not Receipt or not isinstance(found.message_id, str | None):
+        return None
+    if found.message_id is not None and why_unusable(found.message_id) is not None:
+        return Receipt()  # it was sent all the same; it cannot be edited, that is all
+    return found
 
 
 def _not_called(error: BaseException | None) -> SendResult:

@@ -12,6 +12,7 @@ from gatewayd.hub.operations.trace_rows import TraceRows, gather
 from gatewayd.model.errors import NotFound
 from gatewayd.model.lifecycle import (
     APPROVAL_OPEN,
+    OUTBOUND_OPEN,
     QUESTION_OPEN,
     ApprovalState,
     InboundReason,
@@ -213,6 +214,8 @@ def _of_reply(row: OutboundRow) -> Iterator[TraceEntry]:
     about = _about(row.subject) if row.subject else ""
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer}"
     yield TraceEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
+    if row.doubt_since is not None:
+        yield TraceEntry(row.doubt_since, "in_doubt", ref, "sent to the platform, and may have been seen since")
     if row.sending_at is not None:
         yield TraceEntry(row.sending_at, "sending", ref, f"sent to the platform, attempt {max(1, row.attempts)}")
     if row.state == "ready" and row.next_attempt_at is not None:
@@ -310,7 +313,8 @@ def _replies(rows: Sequence[OutboundRow]) -> str:
     [row] = rows
     words = dict[str, str](_WHY_OF_REPLY.items())
     reason = f" ({words.get(row.reason, row.reason)})" if row.reason else ""
-    return f"out-{row.id} {_REPLY[row.state]}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
+    doubt = ", and may have been seen," if row.doubt_since is not None and row.state in OUTBOUND_OPEN else ""
+    return f"out-{row.id} {_REPLY[row.state]}{doubt}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
 
 
 def _state(row: OutboundRow) -> str:

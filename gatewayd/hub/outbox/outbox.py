@@ -1,6 +1,6 @@
 """The outbox: each reply is a row of the store before it is sent, and each row ends in one state with a reason."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
@@ -13,6 +13,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.doubt import Call, call_for, waits_for_turn
 from gatewayd.hub.outbox.queue import OutboundQueue
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
@@ -136,18 +137,17 @@ class Outbox:
         self._delivery = Stopwatch(LONG)
         self._settled = Wakeup()
 
-    async def recover(self, accounts: Sequence[tuple[str, str]], *, resend_is_safe: Collection[str]) -> None:
+    async def recover(self, accounts: Sequence[tuple[str, str]]) -> None:
         """At the start, before any account: settle or requeue the rows that the last process was sending.
 
         ``accounts`` are all accounts of this gateway, also removed ones. Waiting rows are counted of configured ones only.
-        ``resend_is_safe`` names the channels on which a send that was cut may be repeated.
         """
         now = self._now()
         status = await self._store.recover_outbound(
             accounts,
             stale_before=now - self._configured.config.outbox.stale_after_seconds,
             now=now,
-            resend=resend_is_safe,
+            resend=lambda row: self.waits_for_turn(row, at=now),
             notice=self._notice,
         )
         self._counts = {"unknown": status.unknown, "parked": status.parked, "dead": status.dead}
@@ -222,17 +222,28 @@ class Outbox:
             account = {"channel": row.envelope.channel, "account": row.envelope.account}
             self._events.emit(f"inbound.{state}", id=row.id, reason=reason, detail=detail, turn_id=turn_id, **account, **about)
 
-    async def mark_sending(self, row: OutboundRow) -> bool:
-        """Commit ``sending`` before the call of the platform. False: do not send; it was settled elsewhere or is too old."""
+    async def mark_sending(self, row: OutboundRow) -> Call | None:
+        """Commit ``sending`` before the call of the platform. Returns which call; None: none, because the row was settled
+        elsewhere, is too old, or has a doubt that no call can end."""
         queue = self._queue_of(row)
         # By the timer: its age at the start of the process and the time since. The wall clock may have been set meanwhile.
         if queue is not None and anyio.current_time() - queue.since(row.id) > self._configured.config.outbox.stale_after_seconds:
             await self.settle(row, "parked", reason="stale")
-            return False
+            return None
+        plugin, takes = self._configured.plugins.get(row.channel), self._configured.config.outbox.send_timeout_seconds
+        call = call_for(row, plugin, at=self._now(), takes=takes)
+        if call is None:
+            await self.settle(row, "unknown", reason=row.reason)
+            return None
         marked = await self._store.mark_sending(row.id)
         if queue is not None:
             queue.note_marked(row.id, marked)
-        return marked
+        return call if marked else None
+
+    def waits_for_turn(self, row: OutboundRow, *, at: float) -> bool:
+        """Whether a row with a doubt, whose newest send was cut, gets another turn. It comes ``at`` the earliest."""
+        plugin, takes = self._configured.plugins.get(row.channel), self._configured.config.outbox.send_timeout_seconds
+        return waits_for_turn(row, plugin, at=at, takes=takes)
 
     async def addressed(self, row: OutboundRow) -> Addressed:
         """What to send for a row. An edit gets the platform's id of its message."""
@@ -254,9 +265,12 @@ class Outbox:
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
         instead: SendText | None = None,
+        in_doubt: bool | None = None,
     ) -> None:
-        """Record the outcome of a send. The notice about an unknown outcome is committed with it, and queued. ``instead`` becomes
-        the payload of the row."""
+        """Record the outcome of a send, see ``ports.store``. A row with a doubt may have been seen, whatever became of its newest
+        send: it ends ``unknown``. The notice about that is committed with it, and queued."""
+        if row.doubt_since is not None and state in NEVER_SEEN:
+            state = "unknown"
         notice = await self._store.settle_outbound(
             row.id,
             state,
@@ -266,6 +280,7 @@ class Outbox:
             next_attempt_at=next_attempt_at,
             attempt_counts=attempt_counts,
             instead=instead,
+            in_doubt=in_doubt,
             notice=self._notice if state == "unknown" else None,
         )
         if state in OUTBOUND_DEAD_LETTERS:

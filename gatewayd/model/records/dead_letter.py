@@ -30,8 +30,9 @@ class NotADeadLetter(GatewayError):
 
 class DeadLetter(Struct, frozen=True):
     """One row as lists show it. Times are Unix seconds. ``ref`` is "in-12" or "out-7", ``peer`` is "dm:7", with a thread behind
-    it if there is one. ``at`` is when a message was received or a reply was written. ``detail`` is the error in words. After a
-    retry or a drop the row is no dead letter any more: see ``state`` and ``closed_at``."""
+    it if there is one. ``at`` is when a message was received or a reply was written. ``detail`` is the error in words.
+    ``doubt_since`` is the start of the first send of a reply whose outcome is unknown. After a retry or a drop the row is no dead
+    letter any more: see ``state`` and ``closed_at``."""
 
     ref: str
     direction: Direction
@@ -50,6 +51,7 @@ class DeadLetter(Struct, frozen=True):
     excerpt: str
     closed_at: float | None = None
     detail: str | None = None
+    doubt_since: float | None = None
 
     @property
     def cursor(self) -> "DeadLetterCursor":

@@ -15,6 +15,7 @@ TraceEvent = Literal[
     "question_ended",
     "ended",
     "written",
+    "in_doubt",
     "sending",
     "waits",
     "sent",

@@ -56,6 +56,7 @@ from gatewayd.ports.store.messages import (
     OutboundKey,
     OutboundRow,
     OutboxRows,
+    ResendRule,
     StateValue,
     TranscriptRow,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "Repair",
     "Repaired",
     "Repairs",
+    "ResendRule",
     "RetentionKind",
     "RetentionResult",
     "RetentionRows",

@@ -87,8 +87,9 @@ class DeadLetters(Protocol):
         """Retry what ``rule`` gives for each row, with its audit entry. All in one transaction, one ref after the other; the rule
         sees what the refs before have changed.
 
-        A message becomes ``received`` again, with one more in ``retries``. A reply becomes ``ready`` again, under its own number,
-        and not before the time that its last error asked for. A row that is no dead letter stays as it is.
+        Each has one more in ``retries``. A message becomes ``received`` again. A reply becomes ``ready`` again, under its own
+        number, with its doubt, and not before the time that its last error asked for. A row that is no dead letter stays as it
+        is.
 
         Skipped, while the others are done: a ref that is no ref, that has no row (any more), or for which ``rule`` raises
         Conflict. A ref that this call has retried already is passed over. Of two calls at once the second one sees the changes
@@ -154,9 +155,10 @@ def _outbound_dead_letter(row: OutboundRow) -> DeadLetter:
         at=row.created_at,
         ended_at=row.settled_at,
         attempts=row.attempts,
-        retries=0,
+        retries=row.retries,
         turn_id=row.turn_id,
         session_key=None,
         excerpt=excerpt_of(shown_text(row)),
         closed_at=row.closed_at,
+        doubt_since=row.doubt_since,
     )

@@ -56,7 +56,12 @@ class OutboundDraft(Struct, frozen=True):
 
 class OutboundRow(Struct, frozen=True):
     """One payload. ``queued_at`` is when it entered the queue, first (``created_at``) or by a retry: it is stale a time after
-    that. ``sending_at`` is the time of the newest call to the platform; ``closed_at`` is when a person dropped the row."""
+    that. ``sending_at`` is the time of the newest call to the platform; ``retries`` counts the
+    retries of a dead letter; ``closed_at`` is when a person dropped the row.
+
+    ``doubt_since``: the row may have been seen. It is the start of the first send whose outcome is unknown, and has not been
+    found out since. A row that is ``unknown`` has it, and a row that is ``sent``, ``parked`` or ``dead`` does not.
+    """
 
     id: int
     channel: str
@@ -75,6 +80,13 @@ class OutboundRow(Struct, frozen=True):
     queued_at: float = 0.0
     sending_at: float | None = None
     closed_at: float | None = None
+    doubt_since: float | None = None
+    retries: int = 0
+
+    @property
+    def doubt_after_cut(self) -> float:
+        """Its doubt, if its newest send was cut."""
+        return next((at for at in (self.doubt_since, self.sending_at) if at is not None), self.queued_at)
 
     @property
     def send_key(self) -> str:
@@ -90,6 +102,8 @@ OutboundKey = Literal["turn_id", "subject", "message_id"]
 NoticeRule = Callable[[OutboundRow, Sequence[OutboundRow]], OutboundDraft | None]
 """Called with a reply as it is now, and with all replies of its turn by number, itself among them (none: it has no turn). Returns
 the notice about it, or None."""
+ResendRule = Callable[[OutboundRow], bool]
+"""Called with a row that was being sent, with its doubt. Returns whether its turn comes again, or it becomes unknown."""
 
 
 class TranscriptRow(Struct, frozen=True):
@@ -166,12 +180,18 @@ class OutboxRows(Protocol):
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
         instead: OutboundPayload | None = None,
+        in_doubt: bool | None = None,
         notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
         """Store the outcome of a send: the state, and reason, receipt and next_attempt_at as given, also where they are None. A
-        row whose life-cycle does not allow the move stays as it is: a row that was ``sent`` is never sent again.
+        row whose life-cycle does not allow the move stays as it is: a row that was ``sent`` is never sent again, one with a
+        doubt does not become ``parked`` or ``dead``, and one that waits without a doubt does not become ``unknown``.
         ``attempt_counts`` False: the attempt that ``mark_sending`` has counted is taken back. ``instead``: if the row has
         changed, this is its payload from now on.
+
+        The doubt of a row that becomes ``unknown`` begins with its newest send, if it has none yet. The doubt of a row that
+        becomes ``sent`` ends. Of a row that becomes ``ready`` it begins likewise (``in_doubt`` True), ends (False), or stays as
+        it is (None): the send surely had no effect.
 
         ``notice`` is called if the row has changed. What it returns is added in the same transaction, and is the result. Of two
         calls at once the second one sees the notice of the first.
@@ -190,15 +210,16 @@ class OutboxRows(Protocol):
         *,
         stale_before: float,
         now: float,
-        resend: Collection[str] = (),
+        resend: ResendRule | None = None,
         notice: NoticeRule | None = None,
     ) -> OutboxStatus:
         """Recover the rows of these accounts after a start, in one transaction.
 
-        A ``sending`` row becomes ``unknown`` (reason interrupted), or ``ready`` if its channel is in ``resend``. A ``ready`` row
-        that was queued before ``stale_before`` becomes ``parked`` (reason stale), unless its next attempt is in the future. For
-        each row that becomes unknown, by number, ``notice`` is called as in ``settle_outbound``. Returns the counts of the rows
-        of all accounts by state, without dropped ones.
+        The doubt of a ``sending`` row begins with its send, if it has none yet. Then it becomes ``ready`` where ``resend`` says
+        so, else ``unknown`` (both with the reason interrupted). A ``ready`` row that was queued before ``stale_before`` becomes
+        ``parked``, or ``unknown`` if it has a doubt (reason stale), unless its next attempt is in the future. For each row that
+        becomes unknown, by number, ``notice`` is called as in ``settle_outbound``. Returns the counts of the rows of all
+        accounts by state, without dropped ones.
         """
 
     async def get_outbound(self, outbound_id: int) -> OutboundRow | None: ...

@@ -110,6 +110,7 @@ class MemoryRows:
         next_attempt_at: float | None,
         attempt_counts: bool,
         instead: SendText | None,
+        in_doubt: bool | None,
         notice: NoticeRule | None,
     ) -> None:
         await trio.lowlevel.checkpoint()

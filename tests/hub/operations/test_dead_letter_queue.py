@@ -300,7 +300,7 @@ async def many(house: House, count: int) -> None:
     """
     real: SqliteStore = house.flaky._store
     await real._write(lambda connection: connection.execute(sql, (count, now() - 1000)).rowcount)
-    await house.outbox.recover([("chat", "main")], resend_is_safe=())
+    await house.outbox.recover([("chat", "main")])
 
 
 async def test_a_disk_that_is_full_in_the_middle_is_said(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

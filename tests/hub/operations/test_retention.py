@@ -164,7 +164,7 @@ async def test_dead_letters_that_go_are_counted_no_more(tmp_path: Path, autojump
         for state in states:
             await settled(cellar.real, state, at=EPOCH - 31 * DAY)
         await settled(cellar.real, "unknown", at=EPOCH)
-        await cellar.outbox.recover([], resend_is_safe=())
+        await cellar.outbox.recover([])
         assert cellar.outbox.status().unknown == 3
         await cellar.retention.run_once()
         status = cellar.outbox.status()

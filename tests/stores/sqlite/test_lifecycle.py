@@ -52,6 +52,22 @@ def each(step: Callable[[Walk, Any, Any], Awaitable[None]], kinds: object) -> li
     return [lambda walk, row, kind=kind: step(walk, row, kind) for kind in get_args(kinds)]  # type: ignore[misc]
 
 
+async def put_back_in_doubt(walk: Walk, row: int) -> None:
+    await walk.settle(row, "ready", in_doubt=True)
+
+
+async def in_doubt_and_stale(walk: Walk, row: int) -> None:
+    await put_back_in_doubt(walk, row)
+    await walk.recover(stale_before=50.0)
+
+
+async def in_doubt_and_given_up(walk: Walk, row: int) -> None:
+    await put_back_in_doubt(walk, row)
+    await walk.settle(row, "parked")
+    await walk.settle(row, "dead")
+    await walk.settle(row, "unknown")
+
+
 INBOUND_STEPS: list[Step] = [
     Walk.start,
     *each(Walk.end, EndState),
@@ -65,8 +81,11 @@ OUTBOUND_STEPS: list[Step] = [
     lambda walk, row: walk.do("mark_sending", row),
     *each(Walk.settle, SendOutcome),
     lambda walk, row: walk.recover(),
-    lambda walk, row: walk.recover(resend=["telegram"]),
+    lambda walk, row: walk.recover(resend=lambda found: True),
     lambda walk, row: walk.recover(stale_before=50.0),
+    put_back_in_doubt,
+    in_doubt_and_stale,
+    in_doubt_and_given_up,
     lambda walk, row: walk.retry(f"out-{row}"),
     lambda walk, row: walk.drop(f"out-{row}"),
     lambda walk, row: walk.sweep(),

@@ -30,7 +30,8 @@ SETTLED = st.sampled_from(get_args(SendOutcome))
 
 @dataclass
 class Model:
-    """What the store must say. Inbound: key -> [state, attempts]; outbound: [text, state, attempts]; in the order of ids."""
+    """What the store must say. Inbound: key -> [state, attempts]; outbound: [text, state, attempts, whether it has a
+    doubt]; in the order of ids."""
 
     inbound: dict[str, list[str | int]] = field(default_factory=dict)
     outbound: list[list[str | int]] = field(default_factory=list)
@@ -53,24 +54,31 @@ class Model:
         for row in live:
             row[0] = "done"
         if live:
-            self.outbound += [[text, "ready", 0] for text in replies]
+            self.outbound += [[text, "ready", 0, False] for text in replies]
 
     def mark(self, index: int) -> bool:
         row = self.outbound[index]
         if row[1] != "ready":
             return False
-        row[1:] = ["sending", int(row[2]) + 1]
+        row[1:3] = ["sending", int(row[2]) + 1]
         return True
 
-    def settle(self, index: int, state: str) -> None:
+    def settle(self, index: int, state: str, in_doubt: bool | None) -> None:
         row = self.outbound[index]
-        if (row[1] == "sending" and state != "parked") or (row[1] == "ready" and state == "parked"):
-            row[1] = state
+        was, doubt = row[1], bool(row[3])
+        allowed = {
+            "sending": {"ready", "sent", "unknown"} | (set() if doubt else {"dead"}),
+            "ready": {"ready"} | ({"unknown"} if doubt else {"parked"}),
+        }
+        if state in allowed.get(str(was), ()):
+            if state == "ready":
+                doubt = doubt if in_doubt is None else in_doubt
+            row[1], row[3] = state, state == "unknown" or (doubt and state != "sent")
 
     def recover(self) -> None:
         for row in self.outbound:
             if row[1] == "sending":
-                row[1] = "unknown"
+                row[1], row[3] = "unknown", True
 
 
 async def read(store: SqliteStore) -> Model:
@@ -81,7 +89,8 @@ async def read(store: SqliteStore) -> Model:
         said.inbound[inbound.envelope.event_key] = [inbound.state, inbound.attempts]
     number = 1
     while outbound := await store.get_outbound(number):
-        said.outbound.append([outbound.payload.body.text, outbound.state, outbound.attempts])
+        doubt = outbound.doubt_since is not None
+        said.outbound.append([outbound.payload.body.text, outbound.state, outbound.attempts, doubt])
         number += 1
     said.events = [bytes(event.data) for event in await store.events_after(0, limit=1000)]
     return said
@@ -115,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize(texts=st.lists(st.text(max_size=20), max_size=3))
     def start_with_some_replies(self, texts: list[str]) -> None:
         self.portal.call(partial(self.store.add_outbound, [draft(text) for text in texts], now=1.0))
-        self.model.outbound += [[text, "ready", 0] for text in texts]
+        self.model.outbound += [[text, "ready", 0, False] for text in texts]
         self.committed()
 
     @rule(keys=st.lists(KEYS, max_size=4), value=st.text(max_size=5))
@@ -150,7 +159,7 @@ class StoreMachine(RuleBasedStateMachine):
             )
         )
         self.model.end(keys, replies)
-        assert [row.payload.body.text for row in rows] == [text for text, _, _ in self.model.outbound[before:]]
+        assert [row.payload.body.text for row in rows] == [text for text, *_ in self.model.outbound[before:]]
         self.committed()
 
     @precondition(lambda self: self.model.outbound)
@@ -161,11 +170,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.committed()
 
     @precondition(lambda self: self.model.outbound)
-    @rule(data=st.data(), state=SETTLED)
-    def settle_outbound(self, data: st.DataObject, state: SendOutcome) -> None:
+    @rule(data=st.data(), state=SETTLED, in_doubt=st.none() | st.booleans())
+    def settle_outbound(self, data: st.DataObject, state: SendOutcome, in_doubt: bool | None) -> None:
         index = data.draw(st.integers(0, len(self.model.outbound) - 1))
-        self.portal.call(partial(self.store.settle_outbound, index + 1, state, now=3.0))
-        self.model.settle(index, state)
+        self.portal.call(partial(self.store.settle_outbound, index + 1, state, now=3.0, in_doubt=in_doubt))
+        self.model.settle(index, state, in_doubt)
         self.committed()
 
     @rule(count=st.integers(0, 5))

@@ -4,7 +4,6 @@ those within one transaction and those that leave the state as it was."""
 # ruff: noqa: S608 -- only constants are put into the SQL
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Any, get_args
 
 from msgspec.structs import replace
@@ -24,7 +23,7 @@ from gatewayd.model.lifecycle import (
 )
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.question import Question, QuestionRow
-from gatewayd.ports.store import RetentionKind
+from gatewayd.ports.store import ResendRule, RetentionKind
 from gatewayd.stores.sqlite import SqliteStore
 from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, approval, draft, dropping, envelope, pairing, retrying, voting
 
@@ -122,11 +121,12 @@ class Walk:
     async def answer(self, number: int, end: QuestionEnd = "answered") -> None:
         await self.do("end_question", await self.question("pending"), end, now=3.0, inbound_ids=[number])
 
-    async def settle(self, number: int, outcome: SendOutcome) -> None:
+    async def settle(self, number: int, outcome: SendOutcome, *, in_doubt: bool | None = None) -> None:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")
-        await self.do("settle_outbound", number, outcome, now=3.0, reason="cut", notice=lambda row, of_turn: notice)
+        named = {"now": 3.0, "reason": "cut", "in_doubt": in_doubt, "notice": lambda row, of_turn: notice}
+        await self.do("settle_outbound", number, outcome, **named)
 
-    async def recover(self, *, stale_before: float = 0.0, resend: Sequence[str] = ()) -> None:
+    async def recover(self, *, stale_before: float = 0.0, resend: ResendRule | None = None) -> None:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")
         named = {"stale_before": stale_before, "now": 3.0, "resend": resend, "notice": lambda row, of_turn: notice}
         await self.do("recover_outbound", EVERY_ACCOUNT, **named)

@@ -124,8 +124,6 @@ class LineChannel:
             await arrived.wait()
         if connection.waiting.pop(message_id, None) is None:
             return Receipt(message_id)
-        if isinstance(payload, EditText):  # the same edit twice does no harm
-            raise TryAgain("the client did not acknowledge the edit", scope="conversation")
         raise OutcomeUnknown("the client did not acknowledge the message")
 
 

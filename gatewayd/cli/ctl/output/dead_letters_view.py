@@ -89,6 +89,7 @@ def _facts(dead_letter: DeadLetter, now: float) -> list[tuple[str, str]]:
         ("ref", f"{dead_letter.ref}, {what}"),
         ("state", f"{dead_letter.state}: {dead_letter.reason or 'no reason was noted'}{detail}"),
         ("since", f"{clock_time(ended(dead_letter))} ({duration(now - ended(dead_letter))} ago)"),
+        ("in doubt", None if dead_letter.doubt_since is None else f"since the send of {clock_time(dead_letter.doubt_since)}"),
         ("written", clock_time(dead_letter.at)),
         ("account", f"{dead_letter.channel}/{dead_letter.account}"),
         ("peer", dead_letter.peer),

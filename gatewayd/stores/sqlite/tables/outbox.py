@@ -7,20 +7,23 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from gatewayd.model.lifecycle import (
     CUT,
+    LEAVE_IN_DOUBT_AT_START,
     OUTBOUND,
     OUTBOUND_DEAD_LETTERS,
     OUTBOUND_OPEN,
     PARK_AT_START,
     RESEND,
     SEND,
+    SETTLE,
     SendOutcome,
 )
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow
+from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow, ResendRule
 from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, among, newest_by, quoted
 from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.table import Tables
@@ -39,11 +42,23 @@ _SEND: Final = f"""
     UPDATE outbound SET state = {quoted(SEND.target)}, attempts = attempts + 1, sending_at = ?
     WHERE id = ? AND {among(SEND.sources)}
 """
+_DOUBT_BEGINS: Final = "coalesce(doubt_since, sending_at, queued_at)"
+_DOUBT: Final[Mapping[SendOutcome, str]] = {
+    "ready": f"CASE :in_doubt WHEN 1 THEN {_DOUBT_BEGINS} WHEN 0 THEN NULL ELSE doubt_since END",
+    "unknown": _DOUBT_BEGINS,
+}
+_DOUBT_ALLOWS: Final[Mapping[SendOutcome, str]] = {
+    "unknown": f"({among(SETTLE.sources)} OR doubt_since IS NOT NULL)",
+    "parked": "doubt_since IS NULL",
+    "dead": "doubt_since IS NULL",
+}
 _SETTLE: Final[Mapping[SendOutcome, str]] = {
     outcome: f"""
-        UPDATE outbound SET state = {quoted(outcome)}, reason = ?, receipt = ?, message_id = ?, next_attempt_at = ?,
-            settled_at = ?, attempts = attempts - (? AND {among([SEND.target])})
-        WHERE id = ? AND {among(OUTBOUND.sources("settle_outbound", outcome))}
+        UPDATE outbound SET state = {quoted(outcome)}, reason = :reason, receipt = :receipt, message_id = :message_id,
+            next_attempt_at = :next_attempt_at, settled_at = :settled_at, doubt_since = {_DOUBT.get(outcome, "NULL")},
+            attempts = attempts - (:taken_back AND {among([SEND.target])})
+        WHERE id = :id AND {among(OUTBOUND.sources("settle_outbound", outcome))}
+            AND {_DOUBT_ALLOWS.get(outcome, "TRUE")}
     """
     for outcome in get_args(SendOutcome)
 }
@@ -52,19 +67,19 @@ _READY_NUMBERS: Final = f"""
     SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
 """
 _READY_AMONG: Final = f"id IN (SELECT value FROM json_each(?)) AND +{among(SEND.sources)} ORDER BY id"
-_RESEND: Final = f"""
-    UPDATE outbound SET state = {quoted(RESEND.target)}
-    WHERE {among(RESEND.sources)} AND {OF_ACCOUNTS} AND channel IN (SELECT value FROM json_each(:resend))
+_CUT_ROWS: Final = f"{among(CUT.sources)} AND {OF_ACCOUNTS} ORDER BY id"
+_RESEND: Final = f"UPDATE outbound SET state = {quoted(RESEND.target)}, reason = ?, doubt_since = {_DOUBT_BEGINS} WHERE id = ?"
+_STALE: Final = f"""
+    {among(PARK_AT_START.sources)} AND {OF_ACCOUNTS} AND queued_at < :before
+        AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
 """
-_SELECT_CUT: Final = f"SELECT id FROM outbound WHERE {among(CUT.sources)} AND {OF_ACCOUNTS} ORDER BY id"
-_CUT: Final = f"""
-    UPDATE outbound SET state = {quoted(CUT.target)}, reason = :reason, settled_at = :now
-    WHERE {among(CUT.sources)} AND {OF_ACCOUNTS}
-"""
+_STALE_IN_DOUBT: Final = f"SELECT id FROM outbound WHERE {_STALE} AND doubt_since IS NOT NULL"
 _PARK: Final = f"""
     UPDATE outbound SET state = {quoted(PARK_AT_START.target)}, reason = :reason, settled_at = :now
-    WHERE {among(PARK_AT_START.sources)} AND {OF_ACCOUNTS} AND queued_at < :before
-        AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+    WHERE {_STALE} AND doubt_since IS NULL
+"""
+_END_UNKNOWN: Final = f"""
+    UPDATE outbound SET state = {quoted(CUT.target)}, reason = ?, settled_at = ?, doubt_since = {_DOUBT_BEGINS} WHERE id = ?
 """
 # Dropped rows are not counted. Each half is read from an index that covers it.
 _COUNT: Final = f"""
@@ -94,12 +109,19 @@ class OutboxTable(Tables):
         next_attempt_at: float | None = None,
         attempt_counts: bool = True,
         instead: OutboundPayload | None = None,
+        in_doubt: bool | None = None,
         notice: NoticeRule | None = None,
     ) -> OutboundRow | None:
-        encoded = None if receipt is None else _encode(receipt)
-        settled_at = None if state in OUTBOUND_OPEN else now
-        message_id = None if receipt is None else receipt.message_id
-        values = (reason, encoded, message_id, next_attempt_at, settled_at, not attempt_counts, outbound_id)
+        values = {
+            "id": outbound_id,
+            "reason": reason,
+            "receipt": None if receipt is None else _encode(receipt),
+            "message_id": None if receipt is None else receipt.message_id,
+            "next_attempt_at": next_attempt_at,
+            "settled_at": None if state in OUTBOUND_OPEN else now,
+            "taken_back": not attempt_counts,
+            "in_doubt": in_doubt,
+        }
 
         def settle(connection: sqlite3.Connection) -> OutboundRow | None:
             settled = connection.execute(_SETTLE[state], values).rowcount == 1
@@ -123,17 +145,23 @@ class OutboxTable(Tables):
         *,
         stale_before: float,
         now: float,
-        resend: Collection[str] = (),
+        resend: ResendRule | None = None,
         notice: NoticeRule | None = None,
     ) -> OutboxStatus:
         of = {"accounts": accounts_value(accounts)}
+        stale = {**of, "now": now, "before": stale_before}
 
         def recover(connection: sqlite3.Connection) -> OutboxStatus:
-            connection.execute(_RESEND, {**of, "resend": _encode(list(resend)).decode()})
-            cut = connection.execute(_SELECT_CUT, of).fetchall()
-            connection.execute(_CUT, {**of, "reason": CUT.reason, "now": now})
-            connection.execute(_PARK, {**of, "reason": PARK_AT_START.reason, "now": now, "before": stale_before})
-            for (outbound_id,) in cut:
+            unknown: dict[int, str | None] = {}
+            for row in OUTBOUND_ROWS.select(connection, _CUT_ROWS, of):
+                if resend is not None and resend(replace(row, doubt_since=row.doubt_after_cut)):
+                    connection.execute(_RESEND, (RESEND.reason, row.id))
+                else:
+                    unknown[row.id] = CUT.reason
+            unknown |= {number: LEAVE_IN_DOUBT_AT_START.reason for (number,) in connection.execute(_STALE_IN_DOUBT, stale)}
+            connection.execute(_PARK, {**stale, "reason": PARK_AT_START.reason})
+            connection.executemany(_END_UNKNOWN, [(reason, now, number) for number, reason in unknown.items()])
+            for outbound_id in sorted(unknown):
                 _add_notice(connection, notice, outbound_id, now)
             return OutboxStatus(**dict(connection.execute(_COUNT)))
 

@@ -9,8 +9,8 @@ from gatewayd.model.lifecycle import OutboundState, SendOutcome
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.store import OutboundRow, Store
-from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, draft, envelope, text_of
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, envelope, retrying, text_of
 
 
 async def add(store: Store, text: str = "hi", now: float = 1.0) -> OutboundRow:
@@ -24,9 +24,21 @@ async def put(store: Store, state: OutboundState, now: float = 1.0) -> OutboundR
         await store.mark_sending(row.id)
     if state != "sending":
         await store.settle_outbound(row.id, state, now=now)
-    settled = await store.get_outbound(row.id)
-    assert settled is not None
-    return settled
+    return await now_of(store, row)
+
+
+async def now_of(store: Store, row: OutboundRow) -> OutboundRow:
+    found = await store.get_outbound(row.id)
+    assert found is not None
+    return found
+
+
+async def in_doubt(store: Store, now: float = 1.0) -> OutboundRow:
+    """A row that waits, and may have been seen."""
+    row = await add(store, now=now)
+    await store.mark_sending(row.id)
+    await store.settle_outbound(row.id, "ready", now=now, in_doubt=True)
+    return await now_of(store, row)
 
 
 class OutboxContract:
@@ -106,13 +118,97 @@ class OutboxContract:
         assert await store.get_outbound(rows["sent"].id) == rows["sent"]
         assert await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=300.0) == status
 
-    async def test_a_send_that_was_cut_is_ready_again_where_a_repeat_is_harmless(self, store: Store) -> None:
-        cut = await put(store, "sending", now=100.0)
-        status = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0, resend={cut.channel})
-        assert (status.ready, status.unknown) == (1, 0)
-        assert await store.mark_sending(cut.id)
-        other = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0, resend={"another"})
-        assert (other.ready, other.unknown) == (0, 1)
+    async def test_a_send_that_was_cut_is_ready_again_where_the_rule_says_so(self, store: Store, clock: Clock) -> None:
+        cut, other, waiting = [await add(store, now=100.0) for _ in range(3)]
+        clock.time = 110.0
+        for row in (cut, other):
+            await store.mark_sending(row.id)
+        asked: list[OutboundRow] = []
+
+        def resend(row: OutboundRow) -> bool:
+            asked.append(row)
+            return row.id == cut.id
+
+        status = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0, resend=resend)
+        assert (status.ready, status.unknown) == (2, 1)
+        assert [(row.id, row.state, row.doubt_since) for row in asked] == [(n.id, "sending", 110.0) for n in (cut, other)]
+        again, left = await now_of(store, cut), await now_of(store, other)
+        assert (again.state, again.reason, again.doubt_since, again.attempts) == ("ready", "interrupted", 110.0, 1)
+        assert (left.state, left.reason, left.doubt_since) == ("unknown", "interrupted", 110.0)
+        assert await now_of(store, waiting) == waiting
+
+    async def test_a_doubt_begins_with_the_first_send_that_was_cut_and_outlives_the_later_ones(
+        self, store: Store, clock: Clock
+    ) -> None:
+        row = await add(store, now=1.0)
+        for time, in_doubt, since in ((10.0, None, None), (20.0, True, 20.0), (30.0, None, 20.0), (40.0, True, 20.0)):
+            clock.time = time
+            await store.mark_sending(row.id)
+            await store.settle_outbound(row.id, "ready", now=time + 5, in_doubt=in_doubt)
+            assert (await now_of(store, row)).doubt_since == since
+        clock.time = 50.0
+        await store.mark_sending(row.id)
+        assert (await now_of(store, row)).doubt_since == 20.0, "a send that has begun ends no doubt"
+
+    async def test_a_doubt_ends_when_the_row_was_sent_or_surely_had_no_effect(self, store: Store) -> None:
+        sent, ready = await in_doubt(store), await in_doubt(store)
+        for row in (sent, ready):
+            await store.mark_sending(row.id)
+        await store.settle_outbound(sent.id, "sent", now=9.0)
+        await store.settle_outbound(ready.id, "ready", now=9.0, in_doubt=False)
+        assert [(await now_of(store, row)).doubt_since for row in (sent, ready)] == [None, None]
+        await store.settle_outbound(ready.id, "parked", now=9.0)
+        assert (await now_of(store, ready)).state == "parked"
+
+    @pytest.mark.parametrize("end", ["parked", "dead"])
+    async def test_a_row_with_a_doubt_is_never_said_to_be_unseen(self, end: SendOutcome, store: Store) -> None:
+        for sends in (False, True):
+            row = await in_doubt(store)
+            if sends:
+                await store.mark_sending(row.id)
+            before = await now_of(store, row)
+            assert await store.settle_outbound(row.id, end, now=9.0, notice=lambda row, of_turn: draft("a notice")) is None
+            assert await now_of(store, row) == before
+            await store.settle_outbound(row.id, "unknown", now=9.0, reason="given up")
+            after = await now_of(store, row)
+            assert (after.state, after.reason, after.doubt_since) == ("unknown", "given up", row.doubt_since)
+
+    async def test_a_row_that_was_never_tried_is_not_unknown(self, store: Store) -> None:
+        row = await add(store)
+        await store.settle_outbound(row.id, "unknown", now=9.0)
+        assert await now_of(store, row) == row
+
+    async def test_an_unknown_row_has_a_doubt(self, store: Store, clock: Clock) -> None:
+        row = await add(store)
+        clock.time = 7.0
+        await store.mark_sending(row.id)
+        await store.settle_outbound(row.id, "unknown", now=9.0)
+        assert (await now_of(store, row)).doubt_since == 7.0
+
+    async def test_a_stale_row_with_a_doubt_is_unknown_after_a_start_and_its_chat_is_told(self, store: Store) -> None:
+        stale, young = await in_doubt(store, now=10.0), await in_doubt(store, now=100.0)
+        cut = await put(store, "sending", now=10.0)
+        asked: list[int] = []
+
+        def notice(row: OutboundRow, of_turn: object) -> OutboundDraft | None:
+            asked.append(row.id)
+            return None
+
+        status = await store.recover_outbound(EVERY_ACCOUNT, stale_before=50.0, now=200.0, resend=lambda row: True, notice=notice)
+        assert (status.ready, status.unknown, status.parked) == (1, 2, 0)
+        assert asked == [stale.id, cut.id]
+        found = await now_of(store, stale)
+        assert (found.state, found.reason, found.settled_at) == ("unknown", "stale", 200.0)
+        assert found.doubt_since == stale.doubt_since
+        assert await now_of(store, young) == young
+
+    async def test_a_retry_by_a_person_keeps_the_doubt(self, store: Store) -> None:
+        row = await put(store, "unknown")
+        [repaired] = (await store.retry_dead_letters([f"out-{row.id}"], retrying(now=50.0), now=50.0)).done
+        assert isinstance(repaired.row, OutboundRow)
+        assert (repaired.row.state, repaired.row.doubt_since) == ("ready", row.doubt_since)
+        assert (row.retries, repaired.row.retries) == (0, 1)
+        assert repaired.row.send_key == row.send_key
 
     async def test_an_empty_outbox_counts_nothing(self, store: Store) -> None:
         assert await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0) == OutboxStatus()
