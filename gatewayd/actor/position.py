@@ -21,6 +21,11 @@ def position_of(task: trio.lowlevel.Task) -> str:
         if inner is None:
             break
         task = inner
+    return own_position_of(task)
+
+
+def own_position_of(task: trio.lowlevel.Task) -> str:
+    """As ``position_of``, of this task alone, whatever it waits for."""
     frames = list(islice(task.iter_await_frames(), _FRAMES_MAX))
     own = [(frame, line) for frame, line in frames if not _only_waits(frame)]
     if not (found := own or frames):

@@ -1,7 +1,8 @@
 """The loopback passes the contract, and does on demand what drivers should not."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import ClassVar
 
 import httpx2
 import pytest
@@ -21,84 +22,21 @@ from gatewayd.channels.loopback.platform import (
     taking,
 )
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Overloaded, SendRejected, TryAgain
-from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.errors import OutcomeUnknown, Overloaded, SendRejected, TryAgain
+from gatewayd.model.message.envelope import Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, PressAnswer, RichText, SendText, Typing
 from gatewayd.ports.channel import AccountConfig, ShowsSignals
-from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Journal, SendFailure, Services, Shown
+from gatewayd.testing.channel_contract import ChannelContract, Harness, Journal, Services
+from tests.channels.contract.loopback import loopback_harness
 
 ACCOUNT = AccountConfig(channel="loopback", account="main", settings=LoopbackSettings())
 ALICE = Peer("dm", "alice")
 
 
-class LoopbackHarness:
-    account = ACCOUNT
-    peer = ALICE
-
-    unknown_message = "999999"
-
-    def __init__(self) -> None:
-        self.platform = platform_of("main")
-        self.platform.sent.clear()
-        self.platform.shown.clear()
-        self._presses: list[InboundEnvelope] = []
-
-    @property
-    def failures(self) -> Mapping[SendFailure, Callable[[], Awaitable[None]]]:
-        errors: dict[SendFailure, Exception] = {
-            "outage": TryAgain("no route"),
-            "rate limit": TryAgain("slow down", after_seconds=149),
-            "pace": TryAgain("too fast", after_seconds=1, scope="sends"),
-            "rejected": SendRejected("blocked"),
-            "revoked": NeedsOperator("who are you?"),
-            "cut": OutcomeUnknown("cut"),
-        }
-
-        def arrange(error: Exception) -> Callable[[], Awaitable[None]]:
-            async def prepare() -> None:
-                self.platform.before_send.next(failing(error))
-
-            return prepare
-
-        return {name: arrange(error) for name, error in errors.items()}
-
-    async def produce(self, text: str) -> None:
-        self.platform.inject(self.platform.message(text))
-
-    async def acknowledged(self) -> int:
-        return len(self.platform.acknowledged)
-
-    async def wait_acknowledged(self, count: int) -> None:
-        while len(self.platform.acknowledged) < count:
-            await trio.lowlevel.checkpoint()
-
-    async def received(self) -> list[str]:
-        return [message.text for message in self.platform.shown.values()]
-
-    async def shown(self) -> list[Shown]:
-        return [
-            Shown(message.id, message.text, tuple(Button(c.label, c.data) for row in message.choices for c in row))
-            for message in self.platform.shown.values()
-        ]
-
-    async def press(self, message_id: str, data: str) -> None:
-        self._presses.append(self.platform.press_of(data, message_id))
-        self.platform.inject(self._presses[-1])
-
-    async def wait_answers(self, count: int) -> list[str]:
-        pressed = self._presses[:count]
-        await self.platform.wait_until(lambda: all(map(self.platform.answers_to, pressed)))
-        return [text for press in pressed for text in self.platform.answers_to(press)]
-
-
-@asynccontextmanager
-async def loopback_harness() -> AsyncIterator[Harness]:
-    yield LoopbackHarness()
-
-
 class TestLoopbackContract(ChannelContract):
     plugin = PLUGIN
     manifest_module = "gatewayd.channels.loopback"
+    excuses: ClassVar[Mapping[str, str]] = {"half": "a payload is one message"}
 
     def harness(self) -> AbstractAsyncContextManager[Harness]:
         return loopback_harness()

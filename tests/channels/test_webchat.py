@@ -1,8 +1,9 @@
 """The web chat's driver: pages are told, messages are journaled once, and a page that reads slowly costs nothing."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import cast
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
+from typing import ClassVar, cast, get_args
 
 import httpx2
 import msgspec
@@ -10,78 +11,124 @@ import pytest
 import trio
 import trio.testing
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.webchat import PLUGIN
 from gatewayd.channels.webchat.channel import ANSWERS_KEPT, PAGES_PER_NAME, Page, PageUpdate, WebchatChannel, open_webchat
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.errors import Overloaded
 from gatewayd.model.message.envelope import Peer
-from gatewayd.model.message.payload import Choice, Draft, EditText, PressAnswer, RichText, SendText, Typing
-from gatewayd.ports.channel import AccountConfig, Channel, Deliver, ShowsSignals
+from gatewayd.model.message.payload import (
+    Choice,
+    Draft,
+    EditText,
+    OutboundPayload,
+    PressAnswer,
+    Receipt,
+    RichText,
+    SendText,
+    Typing,
+)
+from gatewayd.ports.channel import AccountConfig, ShowsSignals
 from gatewayd.testing.channel_contract import (
+    Account,
     Button,
     ChannelContract,
     Choices,
     Harness,
     Journal,
+    Place,
+    Rig,
     SendFailure,
     Services,
     Shown,
 )
 from gatewayd.testing.manifest import PATIENCE
 
-ALICE = Peer("dm", "alice")
+ALICE, BOB = Peer("dm", "alice"), Peer("dm", "bob")
 
 
 class PageHarness:
-    """A page of Alice's, as the platform: it posts again until it is answered, and shows the journal when it is told to look."""
+    """The pages of Alice and Bob, as the platform: they post again until they are answered, and show the journal when they are
+    told to look."""
 
     account = AccountConfig("webchat", "main", WebchatSettings())
     peer = ALICE
-    failures: Mapping[SendFailure, Callable[[], Awaitable[None]]] = {}  # telling a page cannot fail
+    places: Mapping[Place, Peer] = {"other": BOB}
+    people = (ALICE.id, BOB.id)
+    failures: Mapping[SendFailure, Callable[[], Awaitable[None]]] = {}
     unknown_message = None
 
     def __init__(self) -> None:
-        self.outbox: list[Shown] = []
-        self.refusals: list[Exception] = []
-        self._shown: list[Shown] = []
+        self._rows: dict[Peer, list[Shown]] = {ALICE: [], BOB: []}
+        self._shown: dict[Peer, list[Shown]] = {ALICE: [], BOB: []}
+        self._keys: set[str | None] = set()
+        self._pages: dict[Peer, Page] = {}
         self._answers: list[str] = []
         self._pressed = 0
-        self._page: Page | None = None
-        self._channel: WebchatChannel | None = None
+        self._account: Account | None = None
+        self._closing = ExitStack()
         self._acknowledged = 0
-        self._changed = trio.Event()
-        self._typed, self._to_post = trio.open_memory_channel[str](100)
+        self._changed = Wakeup()
+        self._posts = 0
+        self._typed, self._to_post = trio.open_memory_channel[tuple[str, str, str]](1000)
+        self._latest = (ALICE.id, "", "")
 
-    def reach(self, channel: WebchatChannel | None) -> None:
-        """The server is there again, or (None) it is not."""
-        self._channel = channel
-        self._tell()
+    # The server.
 
-    def look_through(self, page: Page) -> None:
-        self._page = page
+    def reach(self, account: Account | None) -> None:
+        self._account = account
+        self._closing.close()
+        if account is not None:
+            assert isinstance(account.channel, WebchatChannel)
+            self._pages = {peer: self._closing.enter_context(account.channel.subscribe(peer.id)) for peer in self._rows}
+        self._changed.notify()
+
+    def write_row(self, payload: SendText, key: str | None) -> bool:
+        """The hub writes the row before it calls ``send``. False: it is there already."""
+        if key in self._keys:
+            return False
+        self._keys |= {key} - {None}
+        self._rows[payload.peer].append(Shown("", payload.body.text, _buttons(payload.choices)))
+        return True
+
+    def write_edit(self, payload: EditText) -> None:
+        """A row that changes the first one."""
+        self._rows[payload.peer][0] = Shown(payload.message_id or "", payload.body.text, _buttons(payload.choices))
+
+    def write_receipt(self, payload: SendText, receipt: Receipt) -> None:
+        rows = self._rows[payload.peer]
+        number = next(number for number, row in enumerate(rows) if (row.text, row.id) == (payload.body.text, ""))
+        rows[number] = msgspec.structs.replace(rows[number], id=receipt.message_id or "")
+
+    # The pages.
 
     async def run(self) -> None:
-        number = 0
-        async for text in self._to_post:
-            number += 1
-            while not await self._post(text, f"message-{number}"):
+        async for name, text, message_id in self._to_post:
+            while not await self._post(name, text, message_id):
                 await self._changed.wait()
 
-    async def _post(self, text: str, message_id: str) -> bool:
-        if self._channel is None:
+    async def _post(self, name: str, text: str, message_id: str) -> bool:
+        if self._account is None:
             return False
-        try:
-            await self._channel.receive(self.peer.id, text, message_id)
-        except Exception as error:
-            self.refusals.append(error)
-            self._tell()
+        account = self._account
+        await account.services.is_connected.wait()
+        channel = cast(WebchatChannel, account.channel)
+        if not await account.call(partial(channel.receive, name, text, message_id)):
             return False
         self._acknowledged += 1
-        self._tell()
+        self._changed.notify()
         return True
 
     async def produce(self, text: str) -> None:
-        await self._typed.send(text)
+        await self.write(text, peer=ALICE, sender=ALICE.id)
+
+    async def write(self, text: str, *, peer: Peer, sender: str, mentions: bool = False) -> None:
+        self._posts += 1
+        self._latest = (sender, text, f"message-{self._posts}")
+        await self._typed.send(self._latest)
+
+    async def redeliver(self) -> None:
+        await self._typed.send(self._latest)
 
     async def acknowledged(self) -> int:
         return self._acknowledged
@@ -90,36 +137,34 @@ class PageHarness:
         while self._acknowledged < count:
             await self._changed.wait()
 
-    async def wait_refused(self) -> None:
-        while not self.refusals:
-            await self._changed.wait()
-
     async def received(self) -> Sequence[str]:
-        return [message.text for message in await self.shown()]
+        return await self.received_in(ALICE)
+
+    async def received_in(self, peer: Peer) -> Sequence[str]:
+        return [message.text for message in await self._look(peer)]
 
     async def shown(self) -> Sequence[Shown]:
-        assert self._page is not None
-        if self._shown != self.outbox:
-            assert await self._page.wait_update() == PageUpdate(lines=True)
-            self._shown = list(self.outbox)
-        return self._shown
+        return await self._look(ALICE)
+
+    async def _look(self, peer: Peer) -> Sequence[Shown]:
+        if [row.text for row in self._shown[peer]] != [row.text for row in self._rows[peer]]:
+            update = await self._pages[peer].wait_update()
+            assert update is not None
+            assert update.lines
+        self._shown[peer] = list(self._rows[peer])
+        return self._shown[peer]
 
     async def press(self, message_id: str, data: str) -> None:
-        assert self._channel is not None
+        assert self._account is not None
         self._pressed += 1
-        await self._channel.press(self.peer.id, message_id, data, f"press-{self._pressed}")
+        await cast(WebchatChannel, self._account.channel).press(ALICE.id, message_id, data, f"press-{self._pressed}")
 
     async def wait_answers(self, count: int) -> Sequence[str]:
-        assert self._page is not None
         while len(self._answers) < count:
-            update = await self._page.wait_update()
+            update = await self._pages[ALICE].wait_update()
             assert update is not None
             self._answers += [answer.text for answer in update.answers]
         return self._answers
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 def _buttons(choices: Choices) -> tuple[Button, ...]:
@@ -129,6 +174,13 @@ def _buttons(choices: Choices) -> tuple[Button, ...]:
 class TestWebchatContract(ChannelContract):
     plugin = PLUGIN
     manifest_module = "gatewayd.channels.webchat"
+    excuses: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(get_args(SendFailure), "to tell a page cannot fail: what it shows is the journal"),
+        **dict.fromkeys(("breaks", "silence", "pings", "stalls"), "the transport is our own HTTP server"),
+        **dict.fromkeys(("group", "thread"), "every page is one person's"),
+        **dict.fromkeys(("edits in", "files in", "replies"), "the page has no such thing"),
+        "secrets": "no setting is secret",
+    }
 
     def harness(self) -> AbstractAsyncContextManager[Harness]:
         return self._harness()
@@ -141,58 +193,16 @@ class TestWebchatContract(ChannelContract):
             yield harness
             nursery.cancel_scope.cancel()
 
-    @asynccontextmanager
-    async def opened(self, harness: Harness) -> AsyncIterator[tuple[Channel, Services]]:
-        async with super().opened(harness) as (channel, services):
-            assert isinstance(channel, WebchatChannel)
-            assert isinstance(harness, PageHarness)
-            self.current = harness
-            with channel.subscribe(harness.peer.id) as page:
-                harness.look_through(page)
-                yield channel, services
-
-    @asynccontextmanager
-    async def listening(self, channel: Channel, services: Services, deliver: Deliver) -> AsyncIterator[None]:
-        async with super().listening(channel, services, deliver):
-            assert isinstance(channel, WebchatChannel)
-            self.current.reach(channel)
-            yield
-            self.current.reach(None)
-
-    def text(self, harness: Harness, text: str, choices: Choices = ()) -> SendText:
-        """The hub has written the row before it calls ``send``."""
-        cast(PageHarness, harness).outbox.append(Shown("", text, _buttons(choices)))
-        return super().text(harness, text, choices)
-
-    def edit(self, harness: Harness, message_id: str | None, text: str, choices: Choices = ()) -> EditText:
-        """As ``text``: a row that changes the first one."""
-        cast(PageHarness, harness).outbox[0] = Shown(message_id or "", text, _buttons(choices))
-        return super().edit(harness, message_id, text, choices)
-
-    async def ask(self, harness: Harness, channel: Channel) -> str:
-        """The hub writes the receipt into the row."""
-        message_id = await super().ask(harness, channel)
-        outbox = cast(PageHarness, harness).outbox
-        outbox[-1] = msgspec.structs.replace(outbox[-1], id=message_id)
-        return message_id
-
-    async def test_what_could_not_be_journaled_is_not_acknowledged_and_comes_again(self) -> None:
-        """The page gets the error, not ``listen``: nobody else is waiting for the commit."""
-        refused = RuntimeError("the disk is full")
-        with trio.fail_after(PATIENCE):
-            async with self._harness() as harness:
-                async with (
-                    self.opened(harness) as (channel, services),
-                    self.listening(channel, services, Journal(services, refused)),
-                ):
-                    await harness.produce("hello")
-                    await harness.wait_refused()
-                assert harness.refusals == [refused]
-                assert await harness.acknowledged() == 0
-                async with self.opened(harness) as (channel, services):
-                    journal = Journal(services)
-                    async with self.listening(channel, services, journal):
-                        await journal.wait_texts("hello")
+    async def send(self, rig: Rig, account: Account, payload: OutboundPayload, *, key: str | None = None) -> Receipt:
+        harness = cast(PageHarness, rig.harness)
+        if isinstance(payload, EditText):
+            harness.write_edit(payload)
+            return await super().send(rig, account, payload, key=key)
+        is_new = harness.write_row(payload, key)
+        receipt = await super().send(rig, account, payload, key=key)
+        if is_new:
+            harness.write_receipt(payload, receipt)
+        return receipt
 
 
 @pytest.fixture

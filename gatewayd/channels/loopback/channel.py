@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 
 import trio
 
+from gatewayd.channels.loopback.inbound import Broken, Connection
 from gatewayd.channels.loopback.platform import ListenReturns, LoopbackPlatform, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
-from gatewayd.model.message.envelope import Peer
+from gatewayd.model.errors import SendRejected, TryAgain
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, Signal
 from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
 
@@ -22,18 +25,45 @@ class LoopbackChannel:
 
     async def listen(self, deliver: Deliver) -> None:
         try:
-            await self._platform.on_listen.play()
-            self._services.connection.connected(self._settings.identity)
+            connection = await self._connect()
             await self._platform.on_connected.play()
-            await self._platform.deliver_waiting(deliver)
+            while True:
+                await self._receive(connection, deliver)
         except ListenReturns:
             return
+        except Broken:
+            raise TryAgain("the connection to the loopback was cut") from None
+
+    async def _connect(self) -> Connection:
+        await self._platform.on_listen.play()
+        connection = await self._platform.inbound.connect(self._answer_ping)
+        self._services.connection.connected(self._settings.identity)
+        if self._settings.beat_seconds is not None:
+            self._services.connection.expect_silence(2 * self._settings.beat_seconds)
+        return connection
+
+    async def _receive(self, connection: Connection, deliver: Deliver) -> None:
+        """One event, or a sign of life."""
+        envelope = await connection.next_event(beat_seconds=self._settings.beat_seconds or inf)
+        self._services.connection.heard()
+        if envelope is not None:
+            await self._deliver(connection, envelope, deliver)
+
+    async def _deliver(self, connection: Connection, envelope: InboundEnvelope, deliver: Deliver) -> None:
+        await deliver([envelope])
+        connection.acknowledge(envelope)
+
+    def _answer_ping(self, connection: Connection) -> None:
+        """At once, also while a delivery waits."""
+        self._services.connection.heard()
+        connection.pong()
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         await trio.lowlevel.checkpoint()
         self._platform.keep_pace()
         await self._platform.before_send.play()
         receipt = self._platform.accept(payload)
+        await self._platform.wait_for_answer(payload.peer)
         await self._platform.after_send.play()
         return receipt
 
@@ -49,6 +79,13 @@ class LoopbackChannel:
     async def signal(self, signal: Signal) -> None:
         await trio.lowlevel.checkpoint()
         self._platform.show(signal)
+
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        content = self._platform.files.get(attachment.ref)
+        if content is None or len(content) > at_most_bytes:
+            raise SendRejected("gone: the loopback has no such file" if content is None else "the file is too large")
+        return content
 
 
 @asynccontextmanager

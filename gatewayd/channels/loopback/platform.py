@@ -2,7 +2,7 @@
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from math import inf
 
@@ -11,14 +11,13 @@ from msgspec import Struct, structs
 from trio.lowlevel import RunVar
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.model.errors import Overloaded, SendRejected, TryAgain
+from gatewayd.channels.loopback.inbound import Inbound
+from gatewayd.model.errors import SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, RichText, SendText, Signal
-from gatewayd.ports.channel import Deliver
 
 Act = Callable[[], Awaitable[None]]
 
-_MOST_WAITING = 10_000
 _MOST_KEPT = 10_000
 
 
@@ -113,6 +112,7 @@ class Shown(Struct, frozen=True):
     peer: Peer
     text: str
     choices: tuple[tuple[Choice, ...], ...] = ()
+    reply_to: str | None = None
 
     def choice(self, label: str) -> Choice | None:
         """The first button with this label."""
@@ -124,8 +124,8 @@ class LoopbackPlatform:
 
     ``pace_seconds``: the least time between two sends; an earlier one is refused with the time that it has to wait.
     ``sent`` are the payloads that reached it, ``shown`` the messages as they are shown now, ``grown`` the message and the text of
-    each call that made one grow, ``acknowledged`` the event keys that the driver has acknowledged. The next ``listen`` delivers a
-    message that was not acknowledged again.
+    each call that made one grow, ``inbound`` is the other direction. ``files`` are what attachments refer to. Who sends to a peer
+    that is ``stalled`` gets no answer.
     """
 
     def __init__(self) -> None:
@@ -141,14 +141,14 @@ class LoopbackPlatform:
         self.shown: OrderedDict[str, Shown] = OrderedDict()
         self.grown: deque[tuple[str, str]] = deque(maxlen=_MOST_KEPT)
         self.signals: deque[Signal] = deque(maxlen=_MOST_KEPT)
-        self.acknowledged: deque[str] = deque(maxlen=_MOST_KEPT)
+        self.files: dict[str, bytes] = {}
+        self.stalled: set[Peer] = set()
         self.pace_seconds = 0.0
         self._next_at = -inf
         self.opened = 0
         self.open_now = 0
-        self._waiting: deque[tuple[InboundEnvelope, trio.Event]] = deque()
-        self._wake = Wakeup()
         self._changed = Wakeup()
+        self.inbound = Inbound(self._changed)
         self._receipts = count(1)
         self._keys = count(1)
         # Keys of another process must not be taken for ours: the inbox remembers them.
@@ -163,6 +163,11 @@ class LoopbackPlatform:
 
     def note_closed(self) -> None:
         self.open_now -= 1
+
+    @property
+    def acknowledged(self) -> Sequence[str]:
+        """The event keys that the driver has acknowledged."""
+        return self.inbound.acknowledged
 
     @property
     def texts(self) -> list[str]:
@@ -181,12 +186,7 @@ class LoopbackPlatform:
 
         :raises Overloaded: ten thousand are waiting already.
         """
-        if len(self._waiting) >= _MOST_WAITING:
-            raise Overloaded("the loopback holds no more messages")
-        acknowledged = trio.Event()
-        self._waiting.append((envelope, acknowledged))
-        self._wake.notify()
-        return acknowledged
+        return self.inbound.inject(envelope)
 
     def message(
         self, text: str, *, account: str = "main", peer: Peer | None = None, sender: Sender | None = None
@@ -246,20 +246,14 @@ class LoopbackPlatform:
         return [signal.text for signal in self.signals if isinstance(signal, PressAnswer) and signal.press == press.press]
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Returns as soon as ``condition`` holds. It is checked after each send and signal."""
+        """Returns as soon as ``condition`` holds. It is checked after each send, signal and acknowledgement."""
         while not condition():
             await self._changed.wait()
 
-    async def deliver_waiting(self, deliver: Deliver) -> None:
-        """The driver's ``listen``: deliver in order, and acknowledge after each commit. Never returns."""
-        while True:
-            while self._waiting:
-                envelope, acknowledged = self._waiting[0]
-                await deliver([envelope])
-                self._waiting.popleft()
-                self.acknowledged.append(envelope.event_key)
-                acknowledged.set()
-            await self._wake.wait()
+    async def wait_for_answer(self, peer: Peer) -> None:
+        """Returns when the platform is about to answer a send to this peer: for ``stalled`` ones never."""
+        if peer in self.stalled:
+            await trio.sleep_forever()
 
     def accept(self, payload: OutboundPayload) -> Receipt:
         """The driver's ``send``, as the platform sees it. :raises SendRejected: there is no message to edit."""
@@ -270,7 +264,8 @@ class LoopbackPlatform:
         else:
             message_id = str(next(self._receipts))
         self.sent.append(payload)
-        self.shown[message_id] = Shown(message_id, payload.peer, payload.body.text, payload.choices)
+        reply_to = payload.reply_to if isinstance(payload, SendText) else self.shown[message_id].reply_to
+        self.shown[message_id] = Shown(message_id, payload.peer, payload.body.text, payload.choices, reply_to)
         if len(self.shown) > _MOST_KEPT:
             self.shown.popitem(last=False)
         self._tell()

@@ -1,6 +1,8 @@
 """The keys of ``[channels.loopback.accounts.NAME]`` beside the common ones."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 
 class LoopbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -8,3 +10,5 @@ class LoopbackSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     identity: str = "loopback"
     """The name under which the account says it is connected."""
+    beat_seconds: Annotated[float, Meta(gt=0)] | None = None
+    """How often the platform says that it is there while there is nothing else to say. Without it, silence is normal."""

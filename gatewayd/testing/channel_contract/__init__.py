@@ -1,28 +1,76 @@
 """The contract that every channel passes: the promises of ``gatewayd.ports.channel``. How to use it:
 docs/how-to/write-a-channel.md.
+
+    class TestMyChannel(ChannelContract):
+        plugin = PLUGIN
+        manifest_module = "my_package"
+        excuses = {"group": "the network has none"}
+
+        def harness(self) -> AbstractAsyncContextManager[Harness]: ...
+
+The suite opens the driver by its manifest and runs it as the daemon does: what ``listen`` raises is judged, the account is opened
+again after an outage, and its state is kept. A test that hangs fails within seconds, with the task tree.
 """
 
+from gatewayd.testing.channel_contract.account import Account
+from gatewayd.testing.channel_contract.buttons import ButtonsContract
+from gatewayd.testing.channel_contract.edits import EditsContract
+from gatewayd.testing.channel_contract.fixtures import Choices, Rig
 from gatewayd.testing.channel_contract.harness import (
+    AcknowledgesHarness,
+    ArrivesHarness,
+    BreaksHarness,
     Button,
     ButtonsHarness,
+    CallsHarness,
     EditsHarness,
+    EditsInHarness,
+    FilesInHarness,
     Harness,
-    Journal,
+    PingsHarness,
+    Place,
+    PlacesHarness,
+    RedeliversHarness,
     SendFailure,
-    Services,
     Shown,
+    ShowsHarness,
+    SilenceHarness,
+    StallsHarness,
 )
-from gatewayd.testing.channel_contract.tests import ChannelContract, Choices
+from gatewayd.testing.channel_contract.hub import Journal, Services
+from gatewayd.testing.channel_contract.life import LifeContract
+from gatewayd.testing.channel_contract.promises import PromisesContract
+from gatewayd.testing.channel_contract.receiving import ReceivingContract
+from gatewayd.testing.channel_contract.sending import SendingContract
 
 __all__ = [
+    "Account",
+    "AcknowledgesHarness",
+    "ArrivesHarness",
+    "BreaksHarness",
     "Button",
     "ButtonsHarness",
+    "CallsHarness",
     "ChannelContract",
     "Choices",
     "EditsHarness",
+    "EditsInHarness",
+    "FilesInHarness",
     "Harness",
     "Journal",
+    "PingsHarness",
+    "Place",
+    "PlacesHarness",
+    "RedeliversHarness",
+    "Rig",
     "SendFailure",
     "Services",
     "Shown",
+    "ShowsHarness",
+    "SilenceHarness",
+    "StallsHarness",
 ]
+
+
+class ChannelContract(PromisesContract, LifeContract, ReceivingContract, SendingContract, ButtonsContract, EditsContract):
+    """Inherit, name the manifest, give a harness."""

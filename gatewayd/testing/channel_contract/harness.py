@@ -1,28 +1,43 @@
-"""The harness: what the contract needs of the tests of a channel. And the hub, as the driver sees it."""
+"""What the contract needs of the tests of a channel: the other side of the network.
+
+Every harness is a ``Harness``. What only some networks have is a protocol of its own. Where a harness lacks one, the contract
+fails, unless the manifest does not promise it, or the author says in ``excuses`` why the network has no such thing.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from random import Random
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
-import httpx2
-import trio
 from msgspec import Struct
 
-from gatewayd.actor.wakeup import Wakeup
-from gatewayd.model.message.envelope import InboundEnvelope, Peer
-from gatewayd.ports.channel import NO_STATE, AccountConfig
-from gatewayd.testing.services import ServicesInMemory
+from gatewayd.model.message.envelope import Peer
+from gatewayd.ports.channel import AccountConfig
 
-SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut"]
+if TYPE_CHECKING:
+    from gatewayd.testing.channel_contract.account import Account
+
+SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut", "half"]
+Place = Literal["other", "group", "thread"]
+Ability = Literal["breaks", "edits in", "files in", "pings", "redelivery", "replies", "secrets", "silence", "stalls"]
+
+SEND_FAILURES: tuple[SendFailure, ...] = get_args(SendFailure)
+PLACES: tuple[Place, ...] = get_args(Place)
+ABILITIES: tuple[Ability, ...] = get_args(Ability)
 
 
 class Harness(Protocol):
     """One account and its platform, for one test. ``peer`` is a user: ``produce`` lets this user write, and we can send to them.
 
-    ``failures`` are the ways in which the platform can make the next send fail, and how to arrange for each: an outage or a
-    rate limit before anything was sent (``pace``: one of the whole account, which waits with its sends and stays connected), a
-    refusal of this one payload, a revoked credential, a connection that is cut after the request was written. A platform lists
-    those that it knows.
+    The platform outlives the driver, which is opened and closed as often as the contract wants.
+
+    ``failures`` are the ways in which the platform can make the next send (or edit) fail, and how to arrange for each:
+
+    - outage: nothing was sent, and it may be tried again;
+    - rate limit: nothing was sent, and the platform says how long to wait;
+    - pace: a rate limit of the whole account, which waits with its sends and stays connected;
+    - rejected: this one payload is refused for good;
+    - revoked: the credential is void;
+    - cut: the connection ends after the platform has carried it out, and before it has said so;
+    - half: it takes the first piece of a text that is sent in pieces, and refuses the next one.
     """
 
     @property
@@ -37,14 +52,22 @@ class Harness(Protocol):
     async def produce(self, text: str) -> None:
         """``peer`` writes ``text``. Returns when it has happened on the platform, without waiting for the driver."""
 
+    async def received(self) -> Sequence[str]:
+        """The texts that the platform shows to ``peer``, oldest first, as plain text."""
+
+
+# By the words of the manifest.
+
+
+@runtime_checkable
+class AcknowledgesHarness(Harness, Protocol):
+    """Of a channel that ``acknowledges``."""
+
     async def acknowledged(self) -> int:
         """How many of the produced messages the driver has acknowledged: the platform will not send them again."""
 
     async def wait_acknowledged(self, count: int) -> None:
         """Returns once that many are."""
-
-    async def received(self) -> Sequence[str]:
-        """The texts that the platform shows to ``peer``, oldest first, as plain text."""
 
 
 class Button(Struct, frozen=True):
@@ -55,28 +78,34 @@ class Button(Struct, frozen=True):
 
 
 class Shown(Struct, frozen=True):
-    """A message as the platform shows it now. ``buttons`` are in the order of reading."""
+    """A message as the platform shows it now. ``buttons`` are in the order of reading; ``reply_to`` is the message it answers."""
 
     id: str
     text: str
     buttons: tuple[Button, ...] = ()
+    reply_to: str | None = None
 
 
 @runtime_checkable
-class EditsHarness(Harness, Protocol):
-    """What a harness of a channel with ``edits`` gives beside the rest."""
-
-    @property
-    def unknown_message(self) -> str | None:
-        """The id of a message that is not there; None where a driver cannot know which are."""
+class ShowsHarness(Harness, Protocol):
+    """Of a channel whose messages have ids. Alone it is the ability ``replies``."""
 
     async def shown(self) -> Sequence[Shown]:
         """What the platform shows to ``peer``, oldest first."""
 
 
 @runtime_checkable
+class EditsHarness(ShowsHarness, Protocol):
+    """Of a channel with ``edits``."""
+
+    @property
+    def unknown_message(self) -> str | None:
+        """The id of a message that is not there; None where a driver cannot know which are."""
+
+
+@runtime_checkable
 class ButtonsHarness(EditsHarness, Protocol):
-    """What a harness of a channel with ``buttons`` gives beside the rest."""
+    """Of a channel with ``buttons``."""
 
     async def press(self, message_id: str, data: str) -> None:
         """``peer`` presses the button with this data. Returns when it has happened on the platform."""
@@ -85,78 +114,115 @@ class ButtonsHarness(EditsHarness, Protocol):
         """The answers to the presses that ``peer`` was shown, in order. Returns once there are that many."""
 
 
-class Services(ServicesInMemory):
-    """The hub's side for one driver. It is the driver's connection reporter, too."""
-
-    def __init__(self, http: httpx2.AsyncClient) -> None:
-        super().__init__()
-        self.http = http
-        self.rng = Random(1)
-        self.connected_as: list[str | None] = []
-        self.is_connected = trio.Event()
-        self.silence: float | None = None
-        self.heard_times = 0
-
-    @property
-    def connection(self) -> "Services":
-        return self
-
-    def connected(self, identity: str | None = None) -> None:
-        self.connected_as.append(identity)
-        self.is_connected.set()
-
-    def heard(self) -> None:
-        self.heard_times += 1
-
-    def expect_silence(self, at_most_seconds: float | None) -> None:
-        self.silence = at_most_seconds
+# Of whom the driver is the server.
 
 
-class Journal:
-    """A ``deliver`` that keeps the envelopes. It waits for ``gate``; with an ``error`` it fails."""
+@runtime_checkable
+class CallsHarness(Harness, Protocol):
+    """Of a network that calls us: by webhook, or at routes of the channel's own."""
 
-    def __init__(self, services: Services, error: Exception | None = None) -> None:
-        self.envelopes: list[InboundEnvelope] = []
-        self.calls = 0
-        self.gate = trio.Event()
-        self.gate.set()
-        self._services = services
-        self._error = error
-        self._changed = Wakeup()
+    def reach(self, account: "Account | None") -> None:
+        """The account listens, or (None) it does not: who calls then gets no answer."""
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
-        self.calls += 1
-        self._tell()
-        await self.gate.wait()
-        if self._error is not None:
-            raise self._error
-        self._services.kept.update(state)
-        self.envelopes += envelopes
-        self._tell()
 
-    async def wait_called(self) -> None:
-        while not self.calls:
-            await self._changed.wait()
+@runtime_checkable
+class ArrivesHarness(Harness, Protocol):
+    """Of a network whose clients connect to the driver."""
 
-    async def wait_presses(self, count: int) -> list[InboundEnvelope]:
-        """Returns once there are so many button presses."""
-        while len(self.presses) < count:
-            await self._changed.wait()
-        return self.presses
+    async def wait_there(self) -> None:
+        """Returns once a send would find ``peer``."""
 
-    async def wait_texts(self, *texts: str) -> None:
-        """Returns once exactly these texts have come, in this order."""
-        while len(self.texts) < len(texts):
-            await self._changed.wait()
-        assert self.texts == list(texts)
+
+# By what the network has.
+
+
+@runtime_checkable
+class PlacesHarness(Harness, Protocol):
+    """``places`` are the peers beside ``peer``: another user (``other``), a group, and a thread in it.
+
+    ``people`` are the ids of two members of the group, as the platform has them. The first is ``peer``'s, the second
+    ``other``'s, if there are these.
+    """
 
     @property
-    def texts(self) -> list[str]:
-        return [envelope.text for envelope in self.envelopes if envelope.kind == "message"]
+    def places(self) -> Mapping[Place, Peer]: ...
 
     @property
-    def presses(self) -> list[InboundEnvelope]:
-        return [envelope for envelope in self.envelopes if envelope.kind == "button"]
+    def people(self) -> tuple[str, str]: ...
 
-    def _tell(self) -> None:
-        self._changed.notify()
+    async def write(self, text: str, *, peer: Peer, sender: str, mentions: bool = False) -> None:
+        """As ``produce``, by this person, in one of the places. ``mentions``: the text is for us, in the platform's own way;
+        the driver may leave the name in the text or take it out."""
+
+    async def received_in(self, peer: Peer) -> Sequence[str]:
+        """As ``received``, in one of the places. What is in a thread is not in its group."""
+
+
+@runtime_checkable
+class BreaksHarness(Harness, Protocol):
+    """The ability ``breaks``: the driver has a connection, or a request that waits, which can be cut."""
+
+    async def cut(self) -> None:
+        """The connection breaks, and there is no new one until ``heal``."""
+
+    async def heal(self) -> None: ...
+
+
+@runtime_checkable
+class SilenceHarness(Harness, Protocol):
+    """The ability ``silence``: a connection that is up and dead (half-open)."""
+
+    async def go_silent(self) -> None:
+        """From now on nothing comes from the platform. What is connected stays so, and a new connection gets no answer."""
+
+
+@runtime_checkable
+class PingsHarness(Harness, Protocol):
+    """The ability ``pings``: the platform throws out who does not answer."""
+
+    async def ping(self) -> None:
+        """Returns once the driver has answered."""
+
+
+@runtime_checkable
+class StallsHarness(Harness, Protocol):
+    """The ability ``stalls``: a send may wait for the platform's answer."""
+
+    async def stall(self) -> None:
+        """From now on the platform does not answer what is sent to ``peer``. Others get their answers."""
+
+
+@runtime_checkable
+class RedeliversHarness(Harness, Protocol):
+    """The ability ``redelivery``: the platform sends an event again when it is not sure that it has arrived."""
+
+    async def redeliver(self) -> None:
+        """The latest event comes once more, though it was acknowledged."""
+
+
+@runtime_checkable
+class EditsInHarness(Harness, Protocol):
+    """The ability ``edits in``: users can change what they wrote."""
+
+    async def correct(self, text: str) -> None:
+        """``peer`` changes their latest message to ``text``."""
+
+
+@runtime_checkable
+class FilesInHarness(Harness, Protocol):
+    """The ability ``files in``: users send files."""
+
+    async def produce_file(self, name: str, content: bytes) -> None:
+        """As ``produce``, with a file."""
+
+
+PROTOCOLS: Mapping[Ability, type[Harness]] = {
+    "breaks": BreaksHarness,
+    "edits in": EditsInHarness,
+    "files in": FilesInHarness,
+    "pings": PingsHarness,
+    "redelivery": RedeliversHarness,
+    "silence": SilenceHarness,
+    "stalls": StallsHarness,
+}
+"""What a harness with the ability is. The others cannot be seen: ``replies``, ``secrets``."""
