@@ -35,6 +35,7 @@ from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.files import OutgoingFiles
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.unknown import UnknownReplies
 from gatewayd.hub.turns.engine import ReplyEngine
@@ -68,7 +69,7 @@ def build_gateway(
     name of this gateway among those that share the store."""
     configured = Configured(config, registry.manifests(account.channel for account in config.accounts))
     events = EventLog(store, now=now, keep=lambda: configured.config.limits.event_rows)
-    context = Context(store, events, now, rng or Random(), redact, name)
+    context = Context(store, events, now, rng or Random(), redact, name, state_dir / "files")
 
     def accounts(outbox: Outbox, backlog: Backlog) -> ChannelManager:
         return ChannelManager(context, configured, registry.channel_opener, outbox=outbox, backlog=backlog, http=http)
@@ -98,6 +99,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
     engine = ReplyEngine(context, configured, outbox, sessions, desk, questions, agents, manager)
     turns = TurnRunner(context, configured, engine, outbox, sessions, questions, backlog)
     inbox = InboxDesk(context, configured, access, outbox, backlog, turns, responses)
+    files = OutgoingFiles(context, configured, outbox)
     return Gateway(
         context=context,
         configured=configured,
@@ -106,6 +108,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         inbox=inbox,
         backlog=backlog,
         outbox=outbox,
+        files=files,
         reports=reports,
         access=access,
         approvals=desk,
@@ -140,6 +143,7 @@ async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]
             await turn_tasks.start(gateway.responses.run)
             await _recover(gateway)
             turn_tasks.start_soon(gateway.retention.run)
+            turn_tasks.start_soon(gateway.files.run)
             async with gateway.manager.run(journal=gateway.inbox, parent=parent):
                 yield
             # Turns that are still running end before their agents close: else they would fail and become dead letters.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -15,7 +16,7 @@ MAIN: Final = "main"
 @dataclass(frozen=True)
 class Context:
     """``now`` gives Unix seconds, ``rng`` draws the jitter, ``redact`` takes secrets out of texts. ``name`` is the name of this
-    gateway among those that share the store."""
+    gateway among those that share the store. ``files`` is the folder of the files to send; None: there is none."""
 
     store: Store
     events: EventLog
@@ -23,3 +24,4 @@ class Context:
     rng: Random
     redact: Callable[[str], str]
     name: str = MAIN
+    files: Path | None = None

@@ -27,6 +27,7 @@ from gatewayd.hub.operations.health import Facts, RejectedReload, problems_of
 from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
 from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.files import OutgoingFiles
 from gatewayd.hub.outbox.outbox import Outbox, draft_texts
 from gatewayd.hub.turns.runner import TurnRunner
 from gatewayd.hub.turns.sessions import SessionMap
@@ -60,6 +61,7 @@ class Gateway:
     inbox: InboxDesk
     backlog: Backlog
     outbox: Outbox
+    files: OutgoingFiles
     reports: DeliveryReports
     access: AccessControl
     approvals: ApprovalDesk

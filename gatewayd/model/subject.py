@@ -7,6 +7,7 @@ SIGN: Final = "sign"
 """A sign of life of a turn: a sentence beside its reply."""
 _REPLY: Final = "re_"
 _AGAIN: Final = "/again"
+_FILE: Final = "fi_"
 
 
 def about_reply(code: str) -> str:
@@ -24,9 +25,19 @@ def is_about_reply(subject: str) -> bool:
     return subject.startswith(_REPLY)
 
 
+def of_file(file: str) -> str:
+    """The subject of a row that sends this file. By it the rows of a file are found."""
+    return _FILE + file
+
+
+def is_file(subject: str) -> bool:
+    return subject.startswith(_FILE)
+
+
 def request_of(subject: str) -> str | None:
-    """The id of the request or question: that of a notice about one has a word behind a slash. None: it is about a reply."""
-    return None if is_about_reply(subject) else subject.partition("/")[0]
+    """The id of the request or question: that of a notice about one has a word behind a slash. None: it is about a reply, or a
+    file."""
+    return None if is_about_reply(subject) or is_file(subject) else subject.partition("/")[0]
 
 
 def is_repetition(subject: str) -> bool:

@@ -83,7 +83,7 @@ class PageHarness:
             self._pages = {peer: self._closing.enter_context(account.channel.subscribe(peer.id)) for peer in self._rows}
         self._changed.notify()
 
-    def write_row(self, payload: SendText, key: str | None) -> bool:
+    def write_row(self, payload: SendText | SendFile, key: str | None) -> bool:
         """The hub writes the row before it calls ``send``. False: it is there already."""
         if key in self._keys:
             return False
@@ -95,7 +95,7 @@ class PageHarness:
         """A row that changes the first one."""
         self._rows[payload.peer][0] = Shown(payload.message_id or "", payload.body.text, _buttons(payload.choices))
 
-    def write_receipt(self, payload: SendText, receipt: Receipt) -> None:
+    def write_receipt(self, payload: SendText | SendFile, receipt: Receipt) -> None:
         rows = self._rows[payload.peer]
         number = next(number for number, row in enumerate(rows) if (row.text, row.id) == (payload.body.text, ""))
         rows[number] = msgspec.structs.replace(rows[number], id=receipt.message_id or "")

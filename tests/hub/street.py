@@ -21,6 +21,7 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.files import OutgoingFiles
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, LimitsSection, OutboxSection
 from gatewayd.model.ids import AccountId, ConversationId
@@ -83,13 +84,19 @@ class Street:
         config: GatewayConfig,
         opener: Callable[[ChannelPlugin], ChannelOpener],
         http: httpx2.AsyncClient,
+        folder: Path,
+        plugin: ChannelPlugin = PLUGIN,
     ) -> None:
         self.store = store
-        self.configured = Configured(config, {PLUGIN.id: PLUGIN})
+        self.folder = folder
+        self.configured = Configured(config, {plugin.id: plugin})
         self.events = EventLog(store, now=now, keep=lambda: config.limits.event_rows)
         self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
         self.journal = StoreJournal(store)
-        context = Context(cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"))
+        context = Context(
+            cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"), files=folder
+        )
+        self.files = OutgoingFiles(context, self.configured, self.outbox)
         self.manager = ChannelManager(
             context,
             self.configured,
@@ -154,6 +161,7 @@ async def open_street(
     *,
     opener: Callable[[ChannelPlugin], ChannelOpener] = lambda plugin: open_loopback,
     started: bool = True,
+    plugin: ChannelPlugin = PLUGIN,
 ) -> AsyncIterator[Street]:
     """Running accounts. Leaving it cancels them; what was committed is in ``state_dir``."""
     config = config or configuration()
@@ -162,7 +170,7 @@ async def open_street(
         httpx2.AsyncClient() as http,
         anyio.create_task_group() as tasks,
     ):
-        street = Street(store, config, opener, http)
+        street = Street(store, config, opener, http, state_dir / "files", plugin)
         await tasks.start(street.events.run)
         await street.outbox.recover([(settings.channel, settings.account) for settings in config.accounts])
         if started:

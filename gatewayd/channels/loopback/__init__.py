@@ -11,4 +11,6 @@ PLUGIN = ChannelPlugin(
     buttons=True,
     edits=True,
     grows=True,
+    files=True,
+    file_bytes=10_000_000,
 )

@@ -11,7 +11,7 @@ from gatewayd.channels.loopback.platform import ListenReturns, LoopbackPlatform,
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.errors import SendRejected, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
-from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, Signal
+from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, SendFile, Signal
 from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
 
 
@@ -62,7 +62,12 @@ class LoopbackChannel:
         await trio.lowlevel.checkpoint()
         self._platform.keep_pace()
         await self._platform.before_send.play()
-        receipt = self._platform.accept(payload)
+        if isinstance(payload, SendFile):
+            async with self._services.open_file(payload) as file:
+                content = b"".join([chunk async for chunk in file])
+            receipt = self._platform.accept_file(payload, content)
+        else:
+            receipt = self._platform.accept(payload)
         await self._platform.wait_for_answer(payload.peer)
         await self._platform.after_send.play()
         return receipt

@@ -14,7 +14,17 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.loopback.inbound import Inbound
 from gatewayd.model.errors import SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, PressAnswer, Receipt, RichText, SendText, Signal
+from gatewayd.model.message.payload import (
+    Choice,
+    EditText,
+    OutboundPayload,
+    PressAnswer,
+    Receipt,
+    RichText,
+    SendFile,
+    SendText,
+    Signal,
+)
 
 Act = Callable[[], Awaitable[None]]
 
@@ -124,8 +134,8 @@ class LoopbackPlatform:
 
     ``pace_seconds``: the least time between two sends; an earlier one is refused with the time that it has to wait.
     ``sent`` are the payloads that reached it, ``shown`` the messages as they are shown now, ``grown`` the message and the text of
-    each call that made one grow, ``inbound`` is the other direction. ``files`` are what attachments refer to. Who sends to a peer
-    that is ``stalled`` gets no answer.
+    each call that made one grow, ``received`` the bytes of the messages that are files. ``inbound`` is the other direction.
+    ``files`` are what attachments refer to. Who sends to a peer that is ``stalled`` gets no answer.
     """
 
     def __init__(self) -> None:
@@ -139,6 +149,7 @@ class LoopbackPlatform:
         self.on_close = Script()
         self.sent: deque[OutboundPayload] = deque(maxlen=_MOST_KEPT)
         self.shown: OrderedDict[str, Shown] = OrderedDict()
+        self.received: dict[str, bytes] = {}
         self.grown: deque[tuple[str, str]] = deque(maxlen=_MOST_KEPT)
         self.signals: deque[Signal] = deque(maxlen=_MOST_KEPT)
         self.files: dict[str, bytes] = {}
@@ -255,6 +266,13 @@ class LoopbackPlatform:
         if peer in self.stalled:
             await trio.sleep_forever()
 
+    def accept_file(self, payload: SendFile, content: bytes) -> Receipt:
+        """The driver's ``send`` of a file, as the platform sees it."""
+        receipt = self.accept(payload)
+        assert receipt.message_id is not None, "the loopback gives each message an id"
+        self.received[receipt.message_id] = content
+        return receipt
+
     def accept(self, payload: OutboundPayload) -> Receipt:
         """The driver's ``send``, as the platform sees it. :raises SendRejected: there is no message to edit."""
         if isinstance(payload, EditText):
@@ -264,10 +282,10 @@ class LoopbackPlatform:
         else:
             message_id = str(next(self._receipts))
         self.sent.append(payload)
-        reply_to = payload.reply_to if isinstance(payload, SendText) else self.shown[message_id].reply_to
+        reply_to = self.shown[message_id].reply_to if isinstance(payload, EditText) else payload.reply_to
         self.shown[message_id] = Shown(message_id, payload.peer, payload.body.text, payload.choices, reply_to)
         if len(self.shown) > _MOST_KEPT:
-            self.shown.popitem(last=False)
+            self.received.pop(self.shown.popitem(last=False)[0], None)
         self._tell()
         return Receipt(message_id)
 

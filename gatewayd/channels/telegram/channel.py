@@ -34,7 +34,17 @@ from gatewayd.kit.proxy import proxy_for
 from gatewayd.kit.repeat import repeat
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
-from gatewayd.model.message.payload import Draft, EditText, OutboundPayload, PressAnswer, Receipt, SendText, Signal, Typing
+from gatewayd.model.message.payload import (
+    Draft,
+    EditText,
+    OutboundPayload,
+    PressAnswer,
+    Receipt,
+    SendFile,
+    SendText,
+    Signal,
+    Typing,
+)
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
@@ -105,6 +115,8 @@ class TelegramChannel:
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """See ``ports.channel.Channel``. A part of the message that the server rejects is left out, see ``fallback``."""
+        if isinstance(payload, SendFile):
+            raise SendRejected("this driver sends no files")
         return await (self._edit(payload) if isinstance(payload, EditText) else self._send(payload))
 
     async def _send(self, payload: SendText) -> Receipt:

@@ -6,8 +6,9 @@ connection nor journal a message.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,10 +27,11 @@ from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.hub.state import OwnState
+from gatewayd.kit.files import open_file
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
-from gatewayd.model.message.payload import RichText, Signal
+from gatewayd.model.message.payload import RichText, SendFile, Signal
 from gatewayd.model.status import AccountState, AccountStatus
 from gatewayd.ports.channel import (
     NO_STATE,
@@ -39,6 +41,7 @@ from gatewayd.ports.channel import (
     ChannelPlugin,
     FetchesMedia,
     LimitsText,
+    OutgoingFile,
     ShowsSignals,
 )
 from gatewayd.ports.store import InboundRow, StateRows, StateValue
@@ -71,7 +74,7 @@ class QueueSource(Protocol):
 
 @dataclass(frozen=True)
 class AccountContext:
-    """What all accounts share. ``redact`` takes secrets out of texts."""
+    """What all accounts share. ``redact`` takes secrets out of texts. ``files`` is the folder of the files to send."""
 
     outbox: Outbox
     backlog: QueueSource
@@ -82,6 +85,7 @@ class AccountContext:
     now: Callable[[], float]
     redact: Callable[[str], str]
     configured: Configured
+    files: Path | None
 
 
 class AccountStatistics(Struct, frozen=True):
@@ -414,6 +418,10 @@ class _Services:
         self.log = log
         self.rng = context.rng
         self._now = context.now
+        self._files = context.files
+
+    def open_file(self, payload: SendFile) -> AbstractAsyncContextManager[OutgoingFile]:
+        return open_file(self._files, payload.file, payload.size_bytes)
 
     def now(self) -> float:
         return self._now()

@@ -72,7 +72,7 @@ class ChannelManager:
         self._outbox = outbox
         self._journal: Journal | None = None
         self._account_context = AccountContext(
-            outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact, configured
+            outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact, configured, context.files
         )
         self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
         self.reconfigure(configured.config)

@@ -26,7 +26,7 @@ from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.errors import AnswerExpired, GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.lifecycle import SendOutcome
-from gatewayd.model.message.payload import OutboundPayload, Receipt, SendText
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendFile, SendText
 from gatewayd.model.records.storable import why_unusable
 from gatewayd.model.secret import Redactor, Secret
 from gatewayd.ports.channel import Channel, Reconciles
@@ -304,7 +304,7 @@ class Sender:
 async def _send_row(channel: Channel, row: OutboundRow, payload: OutboundPayload) -> Receipt:
     """Send a payload. An answer to an event that has expired was not sent, and is sent the plain way. Not with a doubt: the send
     before may be what has used it up."""
-    if isinstance(payload, SendText) and payload.answer_with is not None:
+    if not isinstance(payload, EditText) and payload.answer_with is not None:
         try:
             return await _send(channel, payload, row.send_key)
         except Exception as error:
@@ -342,7 +342,7 @@ async def _look_up(channel: Channel, row: OutboundRow, payload: OutboundPayload)
 
 def _hide_answer(error: Exception, payload: OutboundPayload | None) -> None:
     """What a message is answered with may be in an error, for example as the URL of a request that has failed."""
-    if isinstance(payload, SendText) and payload.answer_with is not None:
+    if isinstance(payload, SendText | SendFile) and payload.answer_with is not None:
         redact_error(error, Redactor([Secret(payload.answer_with)]))
 
 

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import INBOUND_DEAD_LETTERS, OUTBOUND_DEAD_LETTERS
-from gatewayd.model.message.payload import EditText
+from gatewayd.model.message.payload import EditText, SendText
 from gatewayd.model.records.audit import AuditDraft, detail_of
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.subject import request_of
@@ -68,7 +68,7 @@ def _why_not_again(facts: DeadLetterFacts, row: OutboundRow) -> str | None:
             return f"it edits out-{row.payload.of}, which was not sent"
         if facts.newer_edit is not None:
             return f"out-{facts.newer_edit} is a newer edit of the same message"
-    elif row.payload.grows:
+    elif isinstance(row.payload, SendText) and row.payload.grows:
         return "it is the beginning of a reply, which comes whole with its end"
     request = None if row.subject is None else request_of(row.subject)
     if request is None or not _is_over(facts, row.created_at):

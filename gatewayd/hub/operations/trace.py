@@ -21,13 +21,13 @@ from gatewayd.model.lifecycle import (
     QuestionState,
 )
 from gatewayd.model.message.envelope import InboundEnvelope, InboundKind
-from gatewayd.model.message.payload import EditText
+from gatewayd.model.message.payload import EditText, SendFile, SendText
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditRow
 from gatewayd.model.records.dead_letter import excerpt_of
 from gatewayd.model.records.question import QuestionRow
 from gatewayd.model.records.trace import Trace, TraceEntry, TraceEvent
-from gatewayd.model.subject import SIGN, is_about_reply, is_repetition
+from gatewayd.model.subject import SIGN, is_about_reply, is_file, is_repetition
 from gatewayd.ports.store import InboundRow, OutboundRow, Store, shown_text
 
 MOST_MESSAGES: Final = 50
@@ -205,13 +205,18 @@ def _about(subject: str) -> str:
 
 def _of_reply(row: OutboundRow) -> Iterator[TraceEntry]:
     ref, payload = f"out-{row.id}", row.payload
-    if isinstance(payload, EditText):
-        what = f"edit of out-{payload.of}"
-    elif payload.grows:
-        what = "beginning of a reply"
-    else:
-        what = "reply" if payload.parts == 1 else f"reply (part {payload.part} of {payload.parts})"
-    about = _about(row.subject) if row.subject else ""
+    match payload:
+        case EditText():
+            what = f"edit of out-{payload.of}"
+        case SendFile():
+            what = f"file ({payload.size_bytes} bytes)"
+        case SendText(grows=True):
+            what = "beginning of a reply"
+        case SendText():
+            what = "reply" if payload.parts == 1 else f"reply (part {payload.part} of {payload.parts})"
+        case never:
+            assert_never(never)
+    about = _about(row.subject) if row.subject and not is_file(row.subject) else ""
     text = f"{what}{about} to {row.channel}/{row.account} {payload.peer}"
     yield TraceEntry(row.created_at, "written", ref, text, excerpt_of(shown_text(row)) or None)
     if row.doubt_since is not None:

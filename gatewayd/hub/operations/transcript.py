@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.payload import Choice, EditText, SendText
+from gatewayd.model.message.payload import Choice, EditText, SendFile, SendText, text_of
 from gatewayd.ports.store import TranscriptRow
 
 
@@ -36,8 +36,12 @@ def lines_of(rows: Sequence[TranscriptRow]) -> list[ChatLine]:
     return [_line(row, row.content, newest) for row in rows if not isinstance(row.content, EditText)]
 
 
-def _line(row: TranscriptRow, content: InboundEnvelope | SendText, edits: Mapping[int, tuple[int, EditText]]) -> ChatLine:
+def _line(
+    row: TranscriptRow, content: InboundEnvelope | SendText | SendFile, edits: Mapping[int, tuple[int, EditText]]
+) -> ChatLine:
     if isinstance(content, InboundEnvelope):
         return ChatLine("in", row.id, row.at, content.text, row.state, event_key=content.event_key)
+    if isinstance(content, SendFile):
+        return ChatLine("out", row.id, row.at, text_of(content), row.state)
     number, shown = edits.get(row.id, (0, content))
     return ChatLine("out", row.id, row.at, shown.body.text, row.state, shown.choices, number)

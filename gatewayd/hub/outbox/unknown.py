@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, assert_never
 
 from msgspec.structs import replace
 
@@ -10,8 +10,9 @@ from gatewayd.hub.codes import ALPHABET, new_code
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.outbox import draft_replies
+from gatewayd.hub.outbox.whole import whole_texts
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.payload import EditText, OutboundPayload, SendText
+from gatewayd.model.message.payload import EditText, OutboundPayload, SendFile, SendText
 from gatewayd.model.subject import about_reply, again, is_about_reply
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
 
@@ -63,25 +64,26 @@ class UnknownReplies:
         if notice is None or notice.turn_id is None or notice.conversation != here:
             return None
         rows = await self._store.outbound_by("turn_id", notice.turn_id)
-        parts = _whole([row for row in rows if row.subject is None and row.conversation == here])
+        parts = whole_texts([row for row in rows if row.subject is None and row.conversation == here])
         said = _AGAIN if parts else _GONE
         plugin = self._configured.plugin_for(envelope.channel, envelope.account, envelope.peer)
         mark = replace(draft_replies(envelope, said, plugin, turn_id=notice.turn_id)[0], subject=again(code))
-        return [mark, *(replace(mark, payload=part) for part in parts)]
+        return [mark, *(replace(mark, payload=_alone(part)) for part in parts)]
 
 
 def _is_said_once(payload: OutboundPayload) -> bool:
     """Whether a text is lost if this is. The beginning of a growing reply comes again with its end."""
-    return payload.or_send if isinstance(payload, EditText) else not payload.grows
+    match payload:
+        case SendText(grows=grows):
+            return not grows
+        case EditText(or_send=or_send):
+            return or_send
+        case SendFile():
+            return False  # it has a subject
+        case never:
+            assert_never(never)
 
 
-def _whole(rows: Sequence[OutboundRow]) -> list[SendText]:
-    """The texts of a reply as they were at the end, without what it answered and without buttons, because these are out of
-    date."""
-    ends = {row.payload.of: row.payload.body for row in rows if isinstance(row.payload, EditText)}
-    sent = [(row.id, row.payload) for row in rows if isinstance(row.payload, SendText)]
-    return [
-        replace(payload, body=ends.get(number, payload.body), reply_to=None, answer_with=None, choices=(), grows=False)
-        for number, payload in sent
-        if number in ends or not payload.grows
-    ]
+def _alone(part: SendText) -> SendText:
+    """Without what it answered and without buttons, because these are out of date."""
+    return replace(part, reply_to=None, answer_with=None, choices=())

@@ -72,8 +72,43 @@ class EditText(Struct, frozen=True, omit_defaults=True, tag="edit_text"):
     or_send: bool = False
 
 
-# The union grows by variants (send_media, react …), each with a capability flag in the manifest.
-OutboundPayload = SendText | EditText
+class SendFile(Struct, frozen=True, omit_defaults=True, tag="send_file"):
+    """One file, for channels that have ``files``. ``file`` is the hub's name of its bytes, which a driver reads with
+    ``ChannelServices.open_file``. ``name`` is what people see: one line, without a path. ``caption`` is in the format of a
+    SendText's body, and fits into the manifest's ``caption_limit``. ``reply_to`` and ``answer_with`` are as in a SendText."""
+
+    peer: Peer
+    file: str
+    name: str
+    size_bytes: int
+    mime: str = "application/octet-stream"
+    caption: RichText = RichText("")
+    reply_to: str | None = None
+    answer_with: str | None = None
+
+    def __repr__(self) -> str:
+        return repr_without(self, "answer_with")
+
+    @property
+    def body(self) -> RichText:
+        """Its text."""
+        return self.caption
+
+    @property
+    def choices(self) -> tuple[tuple[Choice, ...], ...]:
+        """It has no buttons."""
+        return ()
+
+
+# The union grows by variants (react …), each with a capability flag in the manifest.
+OutboundPayload = SendText | EditText | SendFile
+
+
+def text_of(payload: OutboundPayload) -> str:
+    """What a person reads of it: of a file its caption and its name."""
+    if isinstance(payload, SendFile):
+        return f"{payload.caption.text}\n\n{payload.name}".strip()
+    return payload.body.text
 
 
 class Receipt(Struct, frozen=True, omit_defaults=True):

@@ -15,7 +15,7 @@ from gatewayd.ports.channel.channel import (
     ShowsSignals,
 )
 from gatewayd.ports.channel.manifest import API, ChannelPlugin, TextFormat, TextLimit, TextUnit
-from gatewayd.ports.channel.services import NO_STATE, AccountConfig, ChannelServices, ConnectionReporter, Deliver
+from gatewayd.ports.channel.services import NO_STATE, AccountConfig, ChannelServices, ConnectionReporter, Deliver, OutgoingFile
 from gatewayd.ports.channel.webhooks import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Deliver",
     "FetchesMedia",
     "LimitsText",
+    "OutgoingFile",
     "ReceivesWebhooks",
     "Reconciles",
     "ShowsGrowth",

@@ -39,8 +39,9 @@ class ChannelPlugin(Struct, frozen=True):
     the network confirms nothing (IRC, MQTT QoS 0). A send that returns was written to the connection, and a message that
     came while nobody listened, or could not be stored, is lost. ``reconciles``: the channel implements Reconciles.
     ``edits``: EditText is carried out; without it the hub sends a new text. ``grows``: the channel implements ShowsGrowth.
-    ``files``: SendFile is carried out; without it the hub sends its caption and its name as a text. ``ephemeral``:
-    ``SendText.only_for`` is carried out; without it the hub does not use it.
+    ``files``: SendFile is carried out, up to ``file_bytes`` (None: any size), with a caption of at most ``caption_limit``
+    (None: as ``text_limit``). Without it, and for a larger file, the hub sends the caption and the file's name as a text.
+    ``ephemeral``: ``SendText.only_for`` is carried out; without it the hub does not use it.
 
     ``buttons``: SendText.choices are shown, and a press arrives as an envelope of the kind button (``text`` the choice's data,
     ``message_id`` the message it was under, ``press`` the platform's id of the press); without it a text says what to write
@@ -75,6 +76,8 @@ class ChannelPlugin(Struct, frozen=True):
     edits: bool = False
     grows: bool = False
     files: bool = False
+    file_bytes: int | None = None
+    caption_limit: TextLimit | None = None
     ephemeral: bool = False
     id_pattern: str | None = None
     id_form: str = "an id of the channel"

@@ -1,6 +1,7 @@
 """What the hub hands to a driver: its account, its state, its log, its HTTP client, and ``deliver``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.payload import SendFile
 from gatewayd.ports.store import State
 
 if TYPE_CHECKING:
@@ -50,6 +52,16 @@ class ConnectionReporter(Protocol):
         """From now on, a longer silence means that the transport hangs. None (the default): silence is normal."""
 
 
+class OutgoingFile(Protocol):
+    """The bytes of a file that is being sent, in order."""
+
+    async def read(self, at_most_bytes: int) -> bytes:
+        """The next bytes; none at the end. :raises SendRejected: the file has changed since it was written."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The bytes that are left, in chunks of 64 KiB. Raises as ``read``."""
+
+
 class ChannelServices(Protocol):
     """What the hub hands to a driver."""
 
@@ -69,6 +81,12 @@ class ChannelServices(Protocol):
 
     @property
     def rng(self) -> Random: ...
+
+    def open_file(self, payload: SendFile) -> AbstractAsyncContextManager[OutgoingFile]:
+        """The bytes of a file to send. ``payload.size_bytes`` is how many they are.
+
+        :raises SendRejected: the file is gone, or is not what was written.
+        """
 
     def now(self) -> float:
         """Unix seconds."""

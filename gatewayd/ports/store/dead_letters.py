@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from gatewayd.model.lifecycle import DeadLetterState
+from gatewayd.model.message.payload import text_of
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.dead_letter import (
@@ -17,7 +18,7 @@ from gatewayd.model.records.dead_letter import (
     excerpt_of,
 )
 from gatewayd.model.records.question import QuestionRow
-from gatewayd.model.subject import SIGN, is_about_reply
+from gatewayd.model.subject import SIGN, request_of
 from gatewayd.ports.store.messages import InboundRow, OutboundRow
 
 DeadLetterRow = InboundRow | OutboundRow
@@ -109,8 +110,8 @@ def shown_text(row: DeadLetterRow) -> str:
     for approvers, elsewhere."""
     if isinstance(row, InboundRow):
         return row.envelope.text
-    if row.subject is None or row.subject == SIGN or row.subject.startswith("qu_") or is_about_reply(row.subject):
-        return row.payload.body.text
+    if row.subject is None or row.subject.startswith("qu_") or request_of(row.subject) is None or row.subject == SIGN:
+        return text_of(row.payload)
     return f"(about a request for permission: gatewayctl approvals show {row.subject.partition('/')[0]})"
 
 

@@ -14,6 +14,7 @@ from quart import Blueprint, Response
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.inbox.routing import resolve_route
+from gatewayd.hub.outbox.whole import whole_texts
 from gatewayd.model.errors import Conflict
 from gatewayd.model.lifecycle import InboundState
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, PeerKind, Sender, connector_key
@@ -129,7 +130,8 @@ def blueprint(gateway: Gateway, auth: Auth, waits: Waits) -> Blueprint:
             return json_response(Accepted(_name(row), row.state, duplicate, session_key, session_id), 202)
         replies = [] if row.turn_id is None else await gateway.store.outbound_by("turn_id", row.turn_id)
         # Prompts and questions are for people in the chat: what they show is no part of the answer.
-        payloads = [ReplyText(reply.payload.body.text) for reply in replies if reply.subject in (None, SIGN)]
+        texts = whole_texts([reply for reply in replies if reply.subject in (None, SIGN)])
+        payloads = [ReplyText(text.body.text) for text in texts]
         return json_response(Ended(_name(row), row.state, duplicate, session_key, session_id, row.reason, payloads))
 
     return routes

@@ -37,6 +37,7 @@ async def test_the_prompt_is_where_the_approvers_are_and_the_user_is_told(tmp_pa
         assert "chat:7" in text(prompt), "who asked"
         assert buttons(prompt) == ["Allow once", "Deny", "Allow for this session: exactly this input"]
         assert approval.code not in text(prompt), "there are buttons"
+        assert isinstance(prompt.payload, SendText)
         assert prompt.payload.instead == f"Answer with /approve {approval.code} or /deny {approval.code}."
         assert prompt.subject == approval.id
         [notice] = await house.screen(USER_CHAT)

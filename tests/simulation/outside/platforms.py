@@ -267,7 +267,7 @@ class Account:
 
     def _version_of(self, payload: OutboundPayload) -> int:
         """How often the message was changed that is to change."""
-        known = None if isinstance(payload, SendText) else self.shown.get(payload.message_id or "")
+        known = self.shown.get(payload.message_id or "") if isinstance(payload, EditText) else None
         return 0 if known is None else len(known.texts)
 
     def _show_late(self, payload: OutboundPayload, version: int) -> None:
