@@ -25,6 +25,7 @@ from gatewayd.model.message.payload import (
     PressAnswer,
     Receipt,
     RichText,
+    SendFile,
     SendText,
     Typing,
 )
