@@ -53,6 +53,7 @@ class Life:
         self._close_seconds = close_seconds
         self._silence: float | None = None
         self._heard_at = self._connect_from = self.began_at
+        self._interruption = ""
         self._held = 0
         self._tasks: dict[object, float] = {}
         self._close_by: float | None = None
@@ -70,15 +71,37 @@ class Life:
 
     def connected(self) -> None:
         """The child works. From now on only the deadlines that it asks for hold."""
-        if self.over or self.connected_at is not None:
+        if self.over or self.is_connected:
             return
-        self.connected_at = self._heard_at = trio.current_time()
-        self._rearm()
+        first, self._heard_at = self.connected_at is None, trio.current_time()
         self._connected.set()
-        self._on_connected()
+        self._rearm()
+        if first:
+            self.connected_at = self._heard_at
+            self._on_connected()
+
+    def interrupted(self, reason: str) -> None:
+        """The child has lost its other side and connects again by itself. The deadline of connecting begins anew."""
+        if self.is_connected:
+            self._connected = trio.Event()
+            self._connect_from = trio.current_time()
+        self._interruption = reason
+        self._rearm()
+
+    def connect_within(self, seconds: float) -> None:
+        """How long connecting may take, now and after each interruption."""
+        self._connect_seconds = seconds
+        self._rearm()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has connected, and was not interrupted since."""
+        return self._connected.is_set()
 
     async def wait_connected(self) -> None:
-        await self._connected.wait()
+        """Returns when it ``is_connected``."""
+        while not self.is_connected:
+            await self._connected.wait()
 
     def heard(self) -> None:
         """The other side was alive just now."""
@@ -181,6 +204,8 @@ class Life:
             return Overdue("work that was cancelled did not end")
         if self.connected_at is None:
             return TryAgain(f"did not connect within {self._connect_seconds:g} s")
+        if not self.is_connected:
+            return TryAgain(f"interrupted, and not connected again within {self._connect_seconds:g} s: {self._interruption}")
         return TryAgain(f"nothing heard for {self._silence:g} s")
 
     def _deadline(self) -> float:
@@ -191,7 +216,7 @@ class Life:
     def _quiet_until(self) -> float:
         if self._held:
             return math.inf
-        if self.connected_at is None:
+        if not self.is_connected:
             return self._connect_from + self._connect_seconds
         return math.inf if self._silence is None else self._heard_at + self._silence
 

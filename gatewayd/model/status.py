@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gatewayd.model.records.dead_letter import DeadLetterCounts
 
-AccountState = Literal["starting", "connected", "waiting", "parked", "stopped", "disabled"]
+AccountState = Literal["starting", "connected", "interrupted", "waiting", "parked", "stopped", "disabled"]
 AgentState = Literal["opening", "open", "waiting", "parked"]
 DaemonState = Literal["starting", "ready", "draining"]
 ProblemCode = Literal[
@@ -17,6 +17,7 @@ ProblemCode = Literal[
     "draining",
     "store_unwritable",
     "account_down",
+    "account_degraded",
     "agent_down",
     "agent_away",
     "agent_failing",
@@ -32,6 +33,14 @@ ProblemCode = Literal[
 ]
 
 
+class Lack(Struct, frozen=True):
+    """A part of a connected account that does not work since then, for example one shard or one channel."""
+
+    what: str
+    reason: str
+    since: float
+
+
 class AccountStatus(Struct, frozen=True):
     """One account. ``connected`` is said by the transport, never assumed; ``last_transport_at`` counts inbound bytes only.
 
@@ -39,7 +48,8 @@ class AccountStatus(Struct, frozen=True):
     configuration. ``since`` is the start of ``state``; since ``down_since`` it should be connected and is not. ``inbox_waiting``
     messages wait for a turn, and since ``inbox_full_since`` that is the limit (``limits.account_backlog``). ``open_groups`` are
     groups in which every member may talk, "*" for all groups. ``sends_held_*``: it was too fast for its platform, and all its
-    sends wait.
+    sends wait. ``interrupted``: its driver connects again by itself, without a new life. ``lacks`` is what does not work
+    although it is connected: then it is degraded.
     """
 
     channel: str
@@ -64,6 +74,7 @@ class AccountStatus(Struct, frozen=True):
     sends_held_since: float | None = None
     sends_held_until: float | None = None
     sends_held_reason: str | None = None
+    lacks: tuple[Lack, ...] = ()
 
 
 class InboxStatus(Struct, frozen=True):

@@ -42,7 +42,7 @@ class HookChannel:
         assert isinstance(account.settings, HookSettings)
         self._settings = account.settings
         self._account = account.account
-        self._services = services
+        self.services = services
         self.seen: list[WebhookRequest] = []
         self.followed_up: list[str] = []
         self.on_follow_up: trio.Event | None = None
@@ -51,7 +51,7 @@ class HookChannel:
 
     async def listen(self, deliver: Deliver) -> None:
         if not self._settings.down:
-            self._services.connection.connected("hook")
+            self.services.connection.connected("hook")
         await trio.sleep_forever()
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:

@@ -6,11 +6,7 @@ connection nor journal a message.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager, nullcontext
 
 import anyio
 import msgspec
@@ -22,16 +18,14 @@ from gatewayd.actor.border import Bug, describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, UnexpectedReturn
 from gatewayd.hub.accounts import growth
+from gatewayd.hub.accounts.context import AccountContext, Journal, Services
 from gatewayd.hub.accounts.sender import Sender
-from gatewayd.hub.configured import Configured
-from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.accounts.transport import Reporter, Transport
 from gatewayd.hub.outbox.queue import MailboxStatistics
-from gatewayd.hub.state import OwnState
-from gatewayd.kit.files import open_file
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
-from gatewayd.model.message.payload import RichText, SendFile, Signal
+from gatewayd.model.message.payload import RichText, Signal
 from gatewayd.model.status import AccountState, AccountStatus
 from gatewayd.ports.channel import (
     NO_STATE,
@@ -41,14 +35,8 @@ from gatewayd.ports.channel import (
     ChannelPlugin,
     FetchesMedia,
     LimitsText,
-    OutgoingFile,
     ShowsSignals,
 )
-from gatewayd.ports.store import InboundRow, StateRows, StateValue
-
-if TYPE_CHECKING:
-    import httpx2
-    from structlog.typing import FilteringBoundLogger
 
 DELIVERIES = 64
 """How many deliver calls of one account run at once; further calls wait."""
@@ -56,36 +44,6 @@ DELIVERIES_WAITING = 1024
 """How many deliver calls may wait. A driver that calls deliver in a loop meets this bound before it fills the memory."""
 _SIGNAL_SECONDS = 10.0
 _LONGEST_ROW_BACKOFF = 300.0
-
-
-class Journal(Protocol):
-    """Where messages are committed: the inbox."""
-
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]: ...
-
-
-class QueueSource(Protocol):
-    """The backlog, as accounts need it."""
-
-    def waiting_of(self, channel: str, account: str) -> int: ...
-
-    def full_since(self, channel: str, account: str) -> float | None: ...
-
-
-@dataclass(frozen=True)
-class AccountContext:
-    """What all accounts share. ``redact`` takes secrets out of texts. ``files`` is the folder of the files to send."""
-
-    outbox: Outbox
-    backlog: QueueSource
-    state: StateRows
-    http: "httpx2.AsyncClient"
-    log: "FilteringBoundLogger"
-    rng: Random
-    now: Callable[[], float]
-    redact: Callable[[str], str]
-    configured: Configured
-    files: Path | None
 
 
 class AccountStatistics(Struct, frozen=True):
@@ -123,9 +81,8 @@ class AccountActor:
         self._child = child
         self._journal: Journal | None = None
         self._log = context.log.bind(channel=settings.channel, account=settings.account)
-        self._identity: str | None = None
         self._last_inbound_at: float | None = None
-        self._last_transport_at: float | None = None
+        self._transport = Transport(now=context.now, redact=context.redact, on_change=lambda: self.tell_state(child()))
         self._deliveries = trio.CapacityLimiter(DELIVERIES)
         self._listening: trio.CancelScope | None = None
         self._draining = False
@@ -166,39 +123,51 @@ class AccountActor:
     @property
     def status(self) -> AccountStatus:
         """The state of the account at this moment. No I/O."""
-        child, held = self._child(), self._sender.held
+        child, held, transport = self._child(), self._sender.held, self._transport
+        interrupted = self.state_of(child) == "interrupted"
         channel, account = self.settings.channel, self.settings.account
         queue = self._context.outbox.queue(channel, account)
         return AccountStatus(
             channel=channel,
             account=account,
             state=self.state_of(child),
-            since=child.since,
-            reason=child.reason,
-            identity=self._identity,
+            since=(transport.interrupted_since if interrupted else None) or child.since,
+            reason=transport.reason if interrupted else child.reason,
+            identity=transport.identity,
             attempt=child.attempt,
             next_attempt_at=child.next_attempt_at,
             restarts=child.restarts,
             last_inbound_at=self._last_inbound_at,
             last_outbound_at=self._sender.last_sent_at,
-            last_transport_at=self._last_transport_at,
+            last_transport_at=transport.last_at,
             mailbox_depth=queue.statistics().used,
             outbox_depth=len(queue),
             oldest_pending_at=queue.oldest_at,
-            down_since=child.down_since,
+            down_since=transport.interrupted_since if interrupted else child.down_since,
             inbox_waiting=self._context.backlog.waiting_of(channel, account),
             inbox_full_since=self._context.backlog.full_since(channel, account),
             sends_held_since=None if held is None else held.since,
             sends_held_until=None if held is None else held.until,
             sends_held_reason=None if held is None else held.reason,
             open_groups=self.settings.frame.open_groups,
+            lacks=transport.lacks if child.state == "running" else (),
         )
 
     def state_of(self, child: ChildStatus) -> AccountState:
         """The supervisor's state of the child, as the state of an account."""
         if not self.settings.frame.enabled:
             return "disabled"
-        return "connected" if child.state == "running" else child.state
+        if child.state != "running":
+            return child.state
+        return "connected" if self._transport.interrupted_since is None else "interrupted"
+
+    def tell_state(self, child: ChildStatus) -> None:
+        """Log a change of the state, and emit its event."""
+        state, lacks = self.state_of(child), "; ".join(lack.what for lack in self._transport.lacks) or None
+        reason = self._transport.reason if state == "interrupted" else child.reason
+        channel, account = self.settings.channel, self.settings.account
+        self._context.events.emit("channels.state", channel=channel, account=account, state=state, reason=reason, lacks=lacks)
+        self._log.info("account_state_changed", state=state, reason=reason, lacks=lacks)
 
     def statistics(self) -> AccountStatistics:
         return AccountStatistics(
@@ -217,7 +186,7 @@ class AccountActor:
         assert self._journal is not None, "only what a life has opened delivers"
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
             raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
-        self.note_transport()
+        self._transport.note_heard()
         checked = [_checked(envelope) for envelope in envelopes]
         async with self._deliveries:
             own = (self.settings.channel, self.settings.account)
@@ -285,23 +254,19 @@ class AccountActor:
         """Cut the sends that are in progress after so many seconds; then their outcome is unknown."""
         self._sender.cut_after(seconds)
 
-    def note_transport(self) -> None:
-        self._last_transport_at = self._context.now()
-
-    def note_identity(self, identity: str | None) -> None:
-        self._identity = identity or self._identity
-
     async def run(self, life: Life, journal: Journal) -> None:
         """Open, listen and send, until it fails or is cancelled. Received messages go to ``journal``. See
         ``actor.supervisor``."""
         self._journal = journal
+        self._transport.begin()
         life.started()
         if self._draining:
             await trio.sleep_forever()
         config = self._opened = self._config()
         if isinstance(config.settings, BrokenPlugin):
             raise NeedsOperator(config.settings.reason)
-        async with self._load()(config, _Services(self, life, self._context, self._log)) as channel:
+        services = Services(self.settings, Reporter(self._transport, life), self._context, self._log)
+        async with self._load()(config, services) as channel:
             with life.closes_after(), self._limits_of(channel):
                 self.channel = channel
                 try:
@@ -383,45 +348,3 @@ class _Delivery:
                 await self._actor.deliver(envelopes, state=state)
         except StoreRefused as error:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error
-
-
-class _ConnectionReporter:
-    """``ConnectionReporter`` for one life."""
-
-    def __init__(self, actor: AccountActor, life: Life) -> None:
-        self._actor = actor
-        self._life = life
-
-    def connected(self, identity: str | None = None) -> None:
-        if not self._life.over:
-            self._actor.note_identity(identity)
-            self._actor.note_transport()
-            self._life.connected()
-
-    def heard(self) -> None:
-        if not self._life.over:
-            self._actor.note_transport()
-            self._life.heard()
-
-    def expect_silence(self, at_most_seconds: float | None) -> None:
-        if not self._life.over:
-            self._life.expect_silence(at_most_seconds)
-
-
-class _Services:
-    """``ChannelServices`` for one life."""
-
-    def __init__(self, actor: AccountActor, life: Life, context: AccountContext, log: "FilteringBoundLogger") -> None:
-        self.http = context.http
-        self.connection = _ConnectionReporter(actor, life)
-        self.state = OwnState(context.state, actor.settings.channel, actor.settings.account)
-        self.log = log
-        self.rng = context.rng
-        self._now = context.now
-        self._files = context.files
-
-    def open_file(self, payload: SendFile) -> AbstractAsyncContextManager[OutgoingFile]:
-        return open_file(self._files, payload.file, payload.size_bytes)
-
-    def now(self) -> float:
-        return self._now()

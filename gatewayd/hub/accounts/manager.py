@@ -17,7 +17,8 @@ from gatewayd.actor.child import ChildStatus, SupervisorStatistics
 from gatewayd.actor.life import Life
 from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor, Verdict
-from gatewayd.hub.accounts.account import AccountActor, AccountContext, AccountStatistics, Journal, QueueSource
+from gatewayd.hub.accounts.account import AccountActor, AccountStatistics
+from gatewayd.hub.accounts.context import AccountContext, Journal, QueueSource
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.outbox import Outbox
@@ -60,7 +61,6 @@ class ChannelManager:
         backlog: QueueSource,
         http: "httpx2.AsyncClient",
     ) -> None:
-        self._events = context.events
         self._log = structlog.get_logger("gatewayd.channels")
         self._redact = context.redact
         self._draining = False
@@ -72,7 +72,17 @@ class ChannelManager:
         self._outbox = outbox
         self._journal: Journal | None = None
         self._account_context = AccountContext(
-            outbox, backlog, context.store, http, self._log, context.rng, context.now, context.redact, configured, context.files
+            outbox,
+            backlog,
+            context.store,
+            http,
+            self._log,
+            context.rng,
+            context.now,
+            context.redact,
+            configured,
+            context.events,
+            context.files,
         )
         self._pool = Pool(self._supervisor, live=self._live, reconcile=self._reconcile, redact=context.redact)
         self.reconfigure(configured.config)
@@ -298,9 +308,7 @@ class ChannelManager:
 
     def _on_change(self, child: ChildStatus) -> None:
         actor = self._pool.all[child.name]
-        channel, account, state = actor.settings.channel, actor.settings.account, actor.state_of(child)
-        self._events.emit("channels.state", channel=channel, account=account, state=state, reason=child.reason)
-        self._log.info("account_state_changed", channel=channel, account=account, state=state, reason=child.reason)
+        actor.tell_state(child)
         if actor.has_unsettled and self._is_down(child.name):
             self._pool.schedule(child.name)
 

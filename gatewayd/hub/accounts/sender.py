@@ -137,15 +137,17 @@ class Sender:
         # Of this life only: abandoned calls of an earlier life may never end.
         busy = self._busy = set()
         while True:
-            await self._wait_for_slot()
+            await self._wait_for_slot(life)
             row = await mailbox.receive()
             busy.add(row.id)
             calls.start_soon(self._send, channel, life, row, busy)
 
-    async def _wait_for_slot(self) -> None:
-        """While the account is too fast, one send is tried at a time."""
+    async def _wait_for_slot(self, life: Life) -> None:
+        """While the account is interrupted, nothing is sent. While it is too fast, one send is tried at a time."""
         while True:
-            if len(self._busy) >= (self._config.concurrency if self._pace.held is None else 1):
+            if not life.is_connected:
+                await life.wait_connected()
+            elif len(self._busy) >= (self._config.concurrency if self._pace.held is None else 1):
                 await self._changed.wait()
             elif not self._pace.is_over:
                 await self._pace.wait()
@@ -163,8 +165,8 @@ class Sender:
         self._changed.notify()
 
     async def _send_one(self, channel: Channel, life: Life, row: OutboundRow) -> None:
-        if trio.current_effective_deadline() == -math.inf or not self._pace.is_over:
-            # The account was stopped, or has to wait, since the row was taken.
+        if trio.current_effective_deadline() == -math.inf or not self._pace.is_over or not life.is_connected:
+            # The account was stopped or interrupted, or has to wait, since the row was taken.
             self._outbox.queue(self._channel, self._account).put_back(row, changed=False)
             return
         outcome = await self._call(channel, life, row)

@@ -25,6 +25,9 @@ FAILED_IN_A_ROW: Final = 3
 """If an open agent fails so many turns in a row, that is a problem."""
 HUNG_SECONDS: Final = 10.0
 """A commit that takes longer means that the disk does not answer."""
+INTERRUPTED_SECONDS: Final = 30.0
+"""If a driver has been connecting again for so long, that is a problem."""
+_LACKS_SHOWN: Final = 3
 OLD_SECONDS: Final = 300.0
 """If a connected account has not sent a reply for so long, that is a problem."""
 STALL_TOLD_SECONDS: Final = 600.0
@@ -63,7 +66,7 @@ def problems_of(facts: Facts) -> tuple[Problem, ...]:
 
 def is_down(account: AccountStatus) -> bool:
     """Whether an account should be connected and is not."""
-    return account.state in ("starting", "waiting", "parked")
+    return account.state in ("starting", "interrupted", "waiting", "parked")
 
 
 def _of_daemon(facts: Facts) -> Iterator[Problem]:
@@ -86,11 +89,18 @@ def _of_daemon(facts: Facts) -> Iterator[Problem]:
 def _of_accounts(facts: Facts) -> Iterator[Problem]:
     for account in facts.accounts:
         name = f"{account.channel}/{account.account}"
-        if is_down(account):
+        if account.state == "interrupted" and facts.now - account.since < INTERRUPTED_SECONDS:
+            pass  # sessions of some networks are resumed every few hours, within a second
+        elif is_down(account):
             yield Problem("account_down", "failing", name, account.down_since or account.since, _account_down(account, name))
         elif account.state == "connected" and _is_old(account.oldest_pending_at, facts.now):
             text = f"{name} is connected, and its oldest reply has not been sent for {OLD_SECONDS / 60:g} minutes or more"
             yield Problem("outbox_old", "warning", name, account.oldest_pending_at or facts.now, text)
+        if account.lacks:
+            parts = "; ".join(f"{lack.what}: {lack.reason}" for lack in account.lacks[:_LACKS_SHOWN])
+            more = "" if len(account.lacks) <= _LACKS_SHOWN else f"; and {len(account.lacks) - _LACKS_SHOWN} more"
+            since = min(lack.since for lack in account.lacks)
+            yield Problem("account_degraded", "warning", name, since, f"{name} is degraded: {parts}{more}")
         if account.inbox_full_since is not None:
             text = f"{name} is full: {_messages(account.inbox_waiting)} for a turn"
             yield Problem("account_full", "failing", name, account.inbox_full_since, text)

@@ -45,6 +45,18 @@ class ConnectionReporter(Protocol):
     def connected(self, identity: str | None = None) -> None:
         """The platform has accepted us under this identity: the account is ``connected``."""
 
+    def connect_within(self, seconds: float) -> None:
+        """Connecting, also after an interruption, may take this long: more than 0 and at most 3,600. The default is 60. When it
+        takes longer, the account is opened anew."""
+
+    def interrupted(self, reason: str) -> None:
+        """The transport is away, and the driver connects again by itself (a session is resumed). Until ``connected`` the account
+        is ``interrupted``, and its sends wait. Raise TryAgain instead where a new life is as good."""
+
+    def lacks(self, what: str, reason: str | None) -> None:
+        """A part of the connected account does not work (a shard, a channel that cannot be joined): it is degraded. None as
+        ``reason``: this part works again."""
+
     def heard(self) -> None:
         """The inbound transport works (a poll returned, a frame arrived), even if it carried no message."""
 

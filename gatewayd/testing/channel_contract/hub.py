@@ -30,6 +30,9 @@ class Services(ServicesInMemory):
         self.is_connected = trio.Event()
         self.silence: float | None = None
         self.heard_times = 0
+        self.connects_within = 60.0
+        self.interruptions: list[str] = []
+        self.lacking: dict[str, str | None] = {}
         self._life = trio.CancelScope()
 
     @property
@@ -46,6 +49,15 @@ class Services(ServicesInMemory):
     def connected(self, identity: str | None = None) -> None:
         self.connected_as.append(identity)
         self.is_connected.set()
+
+    def connect_within(self, seconds: float) -> None:
+        self.connects_within = seconds
+
+    def interrupted(self, reason: str) -> None:
+        self.interruptions.append(reason)
+
+    def lacks(self, what: str, reason: str | None) -> None:
+        self.lacking[what] = reason
 
     def heard(self) -> None:
         self.heard_times += 1

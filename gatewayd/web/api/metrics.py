@@ -32,7 +32,7 @@ from gatewayd.web.http.connection_slots import ConnectionSlots
 
 MESSAGES = (*INBOUND.made["add_inbound"], *END_INBOUND.targets)
 REPLIES = (*OUTBOUND_OVER, *OUTBOUND_DEAD_LETTERS)
-ACCOUNT_STATES = ("starting", "connected", "waiting", "parked", "stopped", "disabled")
+ACCOUNT_STATES = ("starting", "connected", "interrupted", "waiting", "parked", "stopped", "disabled")
 
 Samples = Iterable[tuple[tuple[str, ...], float | None]]
 
@@ -117,6 +117,8 @@ def _of_accounts(metrics: Metrics) -> Iterator[Metric]:
         return zip(names, values, strict=True)
 
     yield _gauge("account_up", "1 when connected.", labels, each(account.state == "connected" for account in accounts))
+    lacks = each(len(account.lacks) for account in accounts)
+    yield _gauge("account_lacks", "Parts of a connected account that do not work.", labels, lacks)
     restarts = each(account.restarts for account in accounts)
     yield _counter("account_restarts", "Restarts of the account.", labels, restarts)
     waiting = each(account.inbox_waiting for account in accounts)

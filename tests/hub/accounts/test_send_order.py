@@ -196,6 +196,7 @@ def test_each_conversation_is_seen_in_order_and_nothing_twice(
 
     async def one_life(sender: Sender, seconds: float) -> None:
         life = Life(connect_seconds=60, close_seconds=10, on_started=lambda: None, on_connected=lambda: None)
+        life.connected()
         try:
             with trio.move_on_after(seconds):
                 await sender.run(platform, life)

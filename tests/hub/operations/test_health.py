@@ -5,9 +5,17 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.hub.operations.health import FAILED_IN_A_ROW, OLD_SECONDS, STALL_TOLD_SECONDS, Facts, RejectedReload, problems_of
+from gatewayd.hub.operations.health import (
+    FAILED_IN_A_ROW,
+    INTERRUPTED_SECONDS,
+    OLD_SECONDS,
+    STALL_TOLD_SECONDS,
+    Facts,
+    RejectedReload,
+    problems_of,
+)
 from gatewayd.model.records.dead_letter import DeadLetterCounts
-from gatewayd.model.status import AbandonedTask, AccountStatus, AgentStatus, InboxStatus, Problem, ProblemCode, Stall
+from gatewayd.model.status import AbandonedTask, AccountStatus, AgentStatus, InboxStatus, Lack, Problem, ProblemCode, Stall
 from gatewayd.ports.store import StoreStatistics
 
 NOW = 1_800_000_000.0
@@ -52,6 +60,8 @@ FAULTS: list[tuple[Facts, str, str, str]] = [
     (with_account(state="starting", since=NOW - 1, down_since=THEN), "account_down", "failing", "telegram/other"),
     (with_account(state="waiting", since=NOW - 1, down_since=THEN, reason="cut"), "account_down", "failing", "telegram/other"),
     (with_account(state="parked", since=NOW - 1, down_since=THEN), "account_down", "failing", "telegram/other"),
+    (with_account(state="interrupted", since=THEN, down_since=THEN, reason="cut"), "account_down", "failing", "telegram/other"),
+    (with_account(lacks=(Lack("#ops", "banned", THEN),)), "account_degraded", "warning", "telegram/other"),
     (with_agent(state="waiting", since=NOW - 1, down_since=THEN, reason="cut"), "agent_down", "failing", "other"),
     (with_agent(state="parked", since=NOW - 1, down_since=THEN), "agent_down", "failing", "other"),
     (with_agent(away_since=THEN, away_reason="no route"), "agent_away", "failing", "other"),
@@ -126,3 +136,14 @@ def test_what_fails_comes_before_what_warns() -> None:
 def test_dead_letters_are_told_in_numbers_that_read_well(dead_letters: DeadLetterCounts, said: str) -> None:
     [problem] = problems_of(replace(WELL, dead_letters=dead_letters))
     assert problem.text == f"{said}: gatewayctl dead-letters list"
+
+
+def test_a_short_interruption_is_no_problem() -> None:
+    since = NOW - INTERRUPTED_SECONDS + 1
+    assert problems_of(with_account(state="interrupted", since=since, down_since=since)) == ()
+
+
+def test_of_many_parts_that_do_not_work_some_are_named() -> None:
+    [problem] = problems_of(with_account(lacks=tuple(Lack(f"#{number}", "banned", THEN + number) for number in range(9))))
+    assert problem.since == THEN
+    assert problem.text == "telegram/other is degraded: #0: banned; #1: banned; #2: banned; and 6 more"

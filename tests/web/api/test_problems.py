@@ -77,7 +77,7 @@ async def settle(site: Site, error: Exception) -> float:
     """Have a reply end with this error; when it did."""
     channel = site.hook()
 
-    async def refuse(payload: object) -> object:
+    async def refuse(payload: object, *, key: str) -> object:
         raise error
 
     channel.send = refuse  # type: ignore[assignment,method-assign]
@@ -159,8 +159,13 @@ async def agent_task_abandoned(site: Site) -> Expected:
     return Expected("agent_task_abandoned", "assistant", began_at)
 
 
+async def account_degraded(site: Site) -> Expected:
+    site.hook().services.connection.lacks("#ops", "banned")
+    return Expected("account_degraded", "hook/main", now())
+
+
 async def outbox_old(site: Site) -> Expected:
-    async def refuse(payload: object) -> object:
+    async def refuse(payload: object, *, key: str) -> object:
         raise TryAgain("too many requests", after_seconds=900, scope="conversation")
 
     site.hook().send = refuse  # type: ignore[assignment,method-assign]
@@ -219,6 +224,7 @@ MATRIX: list[tuple[Fault, GatewayConfig]] = [
     (agent_task_abandoned, configuration()),
     (inbox_full, SMALL),
     (account_full, SMALL_ACCOUNT),
+    (account_degraded, configuration()),
     (outbox_old, configuration()),
     (dead_letter, configuration()),
     (unknown_send, configuration()),

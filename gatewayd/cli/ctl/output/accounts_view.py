@@ -10,13 +10,14 @@ from gatewayd.model.status import AccountState, AccountStatus
 
 STYLES: dict[AccountState, str] = {
     "connected": "green",
+    "interrupted": "yellow",
     "starting": "cyan",
     "waiting": "yellow",
     "parked": "bold red",
     "stopped": "dim",
     "disabled": "dim",
 }
-DOWN: frozenset[AccountState] = frozenset({"starting", "waiting", "parked"})
+DOWN: frozenset[AccountState] = frozenset({"starting", "interrupted", "waiting", "parked"})
 """The states of an account that should be connected and is not."""
 
 
@@ -64,6 +65,9 @@ def _details(account: AccountStatus, now: float, width: int) -> list[Text]:
         parts.append(
             f"sends have waited for {duration(now - account.sends_held_since)}: {clean(account.sends_held_reason or '')}"
         )
+    parts += [
+        f"degraded for {duration(now - lack.since)}: {clean(lack.what)}: {clean(lack.reason)}" for lack in account.lacks[:10]
+    ]
     if not parts:
         return []
     return wrapped(Text("; ".join(parts), style="dim" if account.state not in DOWN else ""), width, indent=2)
