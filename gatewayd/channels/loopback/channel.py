@@ -65,9 +65,9 @@ class LoopbackChannel:
         if isinstance(payload, SendFile):
             async with self._services.open_file(payload) as file:
                 content = b"".join([chunk async for chunk in file])
-            receipt = self._platform.accept_file(payload, content)
+            receipt = self._platform.accept_file(payload, content, key=key)
         else:
-            receipt = self._platform.accept(payload)
+            receipt = self._platform.accept(payload, key=key)
         await self._platform.wait_for_answer(payload.peer)
         await self._platform.after_send.play()
         return receipt

@@ -134,8 +134,9 @@ class LoopbackPlatform:
 
     ``pace_seconds``: the least time between two sends; an earlier one is refused with the time that it has to wait.
     ``sent`` are the payloads that reached it, ``shown`` the messages as they are shown now, ``grown`` the message and the text of
-    each call that made one grow, ``received`` the bytes of the messages that are files. ``inbound`` is the other direction.
-    ``files`` are what attachments refer to. Who sends to a peer that is ``stalled`` gets no answer.
+    each call that made one grow, ``received`` the bytes of the messages that are files, ``receipts`` those of each key.
+    ``inbound`` is the other direction. ``files`` are what attachments refer to. Who sends to a peer that is ``stalled`` gets no
+    answer.
     """
 
     def __init__(self) -> None:
@@ -152,6 +153,7 @@ class LoopbackPlatform:
         self.received: dict[str, bytes] = {}
         self.grown: deque[tuple[str, str]] = deque(maxlen=_MOST_KEPT)
         self.signals: deque[Signal] = deque(maxlen=_MOST_KEPT)
+        self.receipts: OrderedDict[str, Receipt] = OrderedDict()
         self.files: dict[str, bytes] = {}
         self.stalled: set[Peer] = set()
         self.pace_seconds = 0.0
@@ -266,14 +268,14 @@ class LoopbackPlatform:
         if peer in self.stalled:
             await trio.sleep_forever()
 
-    def accept_file(self, payload: SendFile, content: bytes) -> Receipt:
+    def accept_file(self, payload: SendFile, content: bytes, *, key: str = "") -> Receipt:
         """The driver's ``send`` of a file, as the platform sees it."""
-        receipt = self.accept(payload)
+        receipt = self.accept(payload, key=key)
         assert receipt.message_id is not None, "the loopback gives each message an id"
         self.received[receipt.message_id] = content
         return receipt
 
-    def accept(self, payload: OutboundPayload) -> Receipt:
+    def accept(self, payload: OutboundPayload, *, key: str = "") -> Receipt:
         """The driver's ``send``, as the platform sees it. :raises SendRejected: there is no message to edit."""
         if isinstance(payload, EditText):
             message_id = payload.message_id
@@ -284,10 +286,13 @@ class LoopbackPlatform:
         self.sent.append(payload)
         reply_to = self.shown[message_id].reply_to if isinstance(payload, EditText) else payload.reply_to
         self.shown[message_id] = Shown(message_id, payload.peer, payload.body.text, payload.choices, reply_to)
+        self.receipts[key] = Receipt(message_id)
         if len(self.shown) > _MOST_KEPT:
             self.received.pop(self.shown.popitem(last=False)[0], None)
+        if len(self.receipts) > _MOST_KEPT:
+            self.receipts.popitem(last=False)
         self._tell()
-        return Receipt(message_id)
+        return self.receipts[key]
 
     def grow(self, message_id: str, text: RichText) -> None:
         """The driver's ``grow``, as the platform sees it. :raises SendRejected: there is no message to edit."""

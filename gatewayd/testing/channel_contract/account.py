@@ -45,8 +45,9 @@ class Account:
         return self._channel
 
     @property
-    def is_open(self) -> bool:
-        return self._channel is not None
+    def is_parked(self) -> bool:
+        """Whether the operator is needed."""
+        return bool(self.endings) and self.endings[-1].action == "park"
 
     async def run(self) -> None:
         """Life after life, until the account is stopped or parked."""
@@ -87,6 +88,10 @@ class Account:
         while len(self.endings) < count:
             await self._changed.wait()
         return self.endings[-1]
+
+    async def wait_parked(self) -> None:
+        while not self.is_parked:
+            await self._changed.wait()
 
     async def wait_refused(self) -> None:
         """Returns once the driver has met the journal's error."""

@@ -11,7 +11,7 @@ from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, S
 from gatewayd.model.message.payload import Receipt, SendText
 from gatewayd.ports.channel import Reconciles, TextLimit
 from gatewayd.testing.channel_contract.account import Account
-from gatewayd.testing.channel_contract.fixtures import ChannelFixtures, Rig, settle
+from gatewayd.testing.channel_contract.fixtures import PATIENCE_SECONDS, ChannelFixtures, Rig, settle
 from gatewayd.testing.channel_contract.harness import SendFailure, ShowsHarness, StallsHarness
 from gatewayd.testing.channel_contract.texts import limit_for, longest_of, pieces_of
 
@@ -178,9 +178,9 @@ class SendingContract(ChannelFixtures):
             outcome = await account.outcome(self.text(rig.harness, "hello"))
             if not isinstance(outcome, NeedsOperator):
                 assert isinstance(outcome, TryAgain), f"{outcome!r} is neither NeedsOperator nor TryAgain"
-                while not account.endings or account.endings[-1].action != "park":
-                    await settle()
-                    await trio.sleep(1.0)
+                with trio.move_on_after(PATIENCE_SECONDS):
+                    await account.wait_parked()
+                assert account.is_parked, "neither the send nor listen says that the operator is needed"
 
     async def test_a_cut_send_is_unknown_and_not_repeated(self) -> None:
         """It may have arrived, so only a person may say that it is sent again. TryAgain would show it twice."""
@@ -196,7 +196,8 @@ class SendingContract(ChannelFixtures):
         those, a receipt about the others."""
         async with self.rig() as rig, rig.account() as account:
             await self.arrange(rig, "half")
-            text = longest_of(self.plugin, self._limit(rig, account), "a line.\n").strip()
+            limit = self._limit(rig, account)
+            text = longest_of(self.plugin, limit, "a line.\n" if limit is None or limit.lines is None else "not a line. ").strip()
             outcome = await account.outcome(self.text(rig.harness, text))
             received = list(await rig.harness.received())
         assert received, "nothing was sent: the failure was not arranged for"

@@ -2,6 +2,7 @@
 
 ``Loopback`` has a connection, and acknowledges. ``Polled`` keeps a cursor of its own. ``Called`` is called by webhook.
 ``InPieces`` sends a long text in several messages. ``Wordy`` is on a network where marks take several places on the wire.
+``Remembering`` is on one that knows a send again by its key.
 """
 
 import hmac
@@ -326,10 +327,31 @@ class WordyContract(LoopbackContract):
     right = Wordy
 
 
+# A network that knows a send again.
+
+
+class Remembering(Loopback):
+    """The platform drops a second send with the same key, and can be asked what became of one."""
+
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
+        known = self._platform.receipts.get(key)
+        return await super().send(payload, key=key) if known is None else known
+
+    async def find_sent(self, payload: OutboundPayload, *, key: str, since: float) -> Receipt | None:
+        await trio.lowlevel.checkpoint()
+        return self._platform.receipts.get(key)
+
+
+class RememberingContract(LoopbackContract):
+    plugin = replace(PLUGIN, resend_safe_seconds=600.0, reconciles=True)
+    right = Remembering
+
+
 VARIANTS: Sequence[type[LoopbackContract]] = (
     LoopbackContract,
     PolledContract,
     CalledContract,
     InPiecesContract,
     WordyContract,
+    RememberingContract,
 )
