@@ -23,7 +23,6 @@ from anyio.abc import TaskGroup
 
 from gatewayd import __version__
 from gatewayd.actor.border import leaves
-from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.config import secrets_of
 from gatewayd.hub.gateway import Gateway
 from gatewayd.hub.reload import Reloader
@@ -40,7 +39,8 @@ from gatewayd.process.stalls import StallDetector
 from gatewayd.process.systemd import Notifier, extend_start_timeout, feed_watchdog, take_listen_fds
 from gatewayd.stores.sqlite import open_store, who_can_read
 from gatewayd.web.access.tokens import ensure_token
-from gatewayd.web.app import create_app
+from gatewayd.web.app import GatewayApp, create_app
+from gatewayd.web.plugin_routes.routes import PluginRoutes, Site
 from gatewayd.web.server.listen import adopt_listeners, endpoint_file, open_listeners, operators_socket
 from gatewayd.web.server.server import GatewayServer
 from gatewayd.wiring import build_gateway, drain, run_hub
@@ -50,7 +50,6 @@ EXIT_CRASHED = 1
 EXIT_REFUSED = 78
 """EX_CONFIG of sysexits.h: a person has to act first, so systemd need not start the daemon again."""
 
-_OWNER = "owner"
 _STATUS_SECONDS = 1.0
 _LAST_SECONDS = 1.0
 _STDOUT = 1
@@ -166,9 +165,11 @@ async def _serve(startup: _Startup, parent: TaskGroup) -> None:
         gateway = build_gateway(config, registry, store, http, state_dir=state_dir, stalls=stalls, redact=redact)
         reloader = _reloader(gateway, store, startup, notifier)
         async with run_hub(gateway, parent=parent):
-            server = _server(gateway, reloader, registry)
+            app = _app(gateway, reloader, registry)
+            section = config.gateway
+            server = GatewayServer(app, max_body_bytes=section.max_body_bytes, accelerates=section.webhook_accelerator)
             async with _open_front(own, server, listeners, state_dir) as url:
-                await _announce(gateway, url, notifier)
+                await _announce(gateway, app.plugin_routes, url, notifier)
                 startup.ready.set()
                 if startup.hangup_received():
                     _request(ask_reload)
@@ -237,23 +238,21 @@ async def _reload_when_asked(reloader: Reloader, asked: trio.MemoryReceiveChanne
             await reloader.reload("signal:SIGHUP")
 
 
-def _server(gateway: Gateway, reloader: Reloader, registry: Registry) -> GatewayServer:
+def _app(gateway: Gateway, reloader: Reloader, registry: Registry) -> GatewayApp:
     section = gateway.config.gateway
     proxies = registry.agent_proxies(lambda broken: log.error("plugin_broken", reason=broken.reason))
-    return GatewayServer(
-        create_app(
-            gateway,
-            reloader.reload,
-            proxies,
-            max_connections=section.max_connections,
-            max_per_address=section.max_connections_per_address,
-        ),
-        max_body_bytes=section.max_body_bytes,
-        accelerates=section.webhook_accelerator,
+    sites = [Site(plugin, partial(registry.http_of, plugin)) for plugin in registry.channels_with_routes()]
+    return create_app(
+        gateway,
+        reloader.reload,
+        proxies,
+        sites,
+        max_connections=section.max_connections,
+        max_per_address=section.max_connections_per_address,
     )
 
 
-async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
+async def _announce(gateway: Gateway, routes: PluginRoutes, url: str, notifier: Notifier) -> None:
     """Report that every part runs."""
     # The objects of the start live as long as the process: the collector, off until now, need not examine them.
     gc.freeze()
@@ -262,18 +261,10 @@ async def _announce(gateway: Gateway, url: str, notifier: Notifier) -> None:
     gateway.events.emit("gateway.ready", version=__version__)
     notifier.ready(_status_line(gateway))
     log.info("ready", url=url, version=__version__, accounts=len(gateway.config.accounts))
-    if any(account.channel == "webchat" and account.frame.enabled for account in gateway.config.accounts):
-        hint = await _login_hint(gateway, url)
+    # In a file or the journal other people could read a secret.
+    for text in await routes.greetings(gateway.config.gateway.public_url or url, private=os.isatty(_STDOUT)):
         with suppress(OSError):  # stdout has no reader
-            os.write(_STDOUT, hint.encode())
-
-
-async def _login_hint(gateway: Gateway, url: str) -> str:
-    """A login link where stdout is a terminal. In a file or the journal other people could read the link."""
-    if not os.isatty(_STDOUT):
-        return "\nTalk to your agent: gatewayctl webchat link prints a link to its page.\n\n"
-    link = await new_login_link(gateway.store, gateway.config.gateway.public_url or url, _OWNER, gateway.now())
-    return f"\nTalk to your agent (the link works once, for 15 minutes):\n\n    {link.url}\n\n"
+            os.write(_STDOUT, f"\n{text}\n\n".encode())
 
 
 async def _report_status(gateway: Gateway, notifier: Notifier) -> None:

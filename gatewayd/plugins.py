@@ -18,7 +18,7 @@ from msgspec.inspect import type_info
 from gatewayd.actor.border import describe, third_party
 from gatewayd.model.errors import PluginError
 from gatewayd.ports.agent import AgentOpener, AgentPlugin
-from gatewayd.ports.channel import API, ChannelOpener, ChannelPlugin
+from gatewayd.ports.channel import API, ChannelOpener, ChannelPlugin, ServesHttp, unusable_routes
 from gatewayd.ports.proxy import AgentProxy
 
 CHANNELS: Final = "gatewayd.channels"
@@ -137,6 +137,22 @@ class Registry:
                     on_broken(error)
         return found
 
+    def channels_with_routes(self) -> list[ChannelPlugin]:
+        """The channels that serve HTTP, by id. Imports every manifest; a broken one is skipped here."""
+        found = []
+        for channel in self.channel_ids:
+            with suppress(PluginError):
+                found.append(self.channel(channel))
+        return [plugin for plugin in found if plugin.http is not None]
+
+    def http_of(self, plugin: ChannelPlugin) -> ServesHttp:
+        """What serves its routes. Imports it. :raises PluginError: it cannot be imported, or serves nothing."""
+        assert plugin.http is not None, "only a channel with routes is asked"
+        found = self._resolve(plugin, plugin.http)
+        if not isinstance(found, ServesHttp):
+            raise PluginError(f"{self._owner(plugin)}: http {plugin.http!r} is not a ServesHttp")
+        return found
+
     def _proxy(self, plugin: AgentPlugin) -> dict[str, AgentProxy]:
         if plugin.proxy is None:
             return {}
@@ -209,6 +225,8 @@ class _PluginSet(Generic[Manifest]):
         if isinstance(target, ChannelPlugin) and target.api != API:
             what = f"is written for version {target.api} of the channel port, and this gatewayd has version {API}"
             raise PluginError(f"{self.owner(plugin_id)} {what}: install a release of the plug-in that fits")
+        if isinstance(target, ChannelPlugin) and (why_not := unusable_routes(target)) is not None:
+            raise PluginError(f"{self.owner(plugin_id)}: {why_not}")
         return target
 
     def _import(self, entry_point: EntryPoint, plugin_id: str) -> object:

@@ -37,10 +37,8 @@ from gatewayd.plugins import Registry
 from gatewayd.ports.agent import AgentPlugin
 from gatewayd.ports.channel import ChannelPlugin
 
-EMBEDDED_AGENT: Final = b'[agents.assistant]\ncore = "echo"\n'
-"""Applies when a file has no [agents]."""
-EMBEDDED: Final = EMBEDDED_AGENT + b"[channels.webchat.accounts.main]\n"
-"""Applies when there is no file at all."""
+EMBEDDED: Final = Path(__file__).with_name("default.toml").read_bytes()
+"""Applies when there is no file at all; its agent when a file has no [agents]."""
 
 SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "gateway": GatewaySection,
@@ -161,7 +159,7 @@ class _Loader:
                 yield index, binding
 
     def _agents(self) -> Iterator[tuple[str, AgentSettings | None]]:
-        found = self._table.get("agents", Source(EMBEDDED_AGENT).table["agents"])
+        found = self._table.get("agents", Source(EMBEDDED).table["agents"])
         if found == {}:
             self._problems.add(
                 ("agents",), "has no agent", allowed="[agents.NAME], or no [agents] at all for an agent that echoes"

@@ -1,11 +1,13 @@
 """The file of ``gatewayd init``: the default configuration, and every other key as a comment."""
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Final
 
 from gatewayd.config.catalogue import Key, TableOfKeys, agent_tables, channel_tables, our_tables
 from gatewayd.config.describe import SOURCES_OF_SECRETS
+from gatewayd.config.load import EMBEDDED
 from gatewayd.plugins import Registry
 
 WIDTH: Final = 110
@@ -46,9 +48,10 @@ def _agents(common: TableOfKeys, cores: Sequence[TableOfKeys]) -> Iterator[str]:
 
 
 def _channels(common: TableOfKeys, channels: Sequence[TableOfKeys]) -> Iterator[str]:
-    """The webchat account runs, and has the keys of every account. The other channels are comments."""
-    for table in sorted(channels, key=lambda table: table.plugin != "webchat"):
-        runs = table.plugin == "webchat"
+    """The account of the default configuration runs, and has the keys of every account. The other channels are comments."""
+    default = tomllib.loads(EMBEDDED.decode())["channels"]
+    for table in sorted(channels, key=lambda table: table.plugin not in default):
+        runs = table.plugin in default
         header = f"[channels.{table.plugin}.accounts.main]"
         keys = [*common.keys, *table.keys] if runs else table.keys
         yield _block(header, table.intro, keys, off=not runs)

@@ -16,10 +16,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused
-from gatewayd.model.records.event import Event
+from gatewayd.model.records.event import Event, EventValue
 from gatewayd.ports.store import EventDraft, EventRows
-
-EventValue = str | int | float | bool | None
 
 _BATCH = 500
 _BUFFER = 10_000

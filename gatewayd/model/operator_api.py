@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gatewayd.model.config import Name
 from gatewayd.model.errors import ConfigProblem
 from gatewayd.model.records.approval import Approval, Scope
 from gatewayd.model.records.audit import AuditHead, AuditRow
@@ -164,38 +163,3 @@ class LoginLink(Struct, frozen=True):
 
     url: str
     expires_at: float
-
-
-class MakeWebchatLink(Request, frozen=True):
-    name: Name = "owner"
-
-
-class WebchatLink(LoginLink, frozen=True):
-    """``code`` is the one in ``url``, for people who type it."""
-
-    code: str
-
-
-class WebchatSession(Struct, frozen=True):
-    """A login that has not ended, without its secret: ``id`` is the beginning of the stored digest. Times are Unix seconds.
-    ``pages`` is the number of open pages."""
-
-    id: str
-    name: str
-    created_at: float
-    expires_at: float
-    pages: int = 0
-
-
-class WebchatSessions(Struct, frozen=True):
-    """Logins, and the number of unused links: all of them, or those that a revocation has ended."""
-
-    sessions: tuple[WebchatSession, ...]
-    links: int
-
-
-class RevokeWebchat(Request, frozen=True):
-    """One login by its ``id``, or all logins of a ``name`` with the links that were made for it."""
-
-    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{12}\Z")] | None = None
-    name: Name | None = None

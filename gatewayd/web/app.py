@@ -3,7 +3,7 @@
 Checks come in this order: Host (421), Origin (403), route (404, 405), token (401, 403, 429), body (408, 413, 415, 400).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -13,13 +13,13 @@ from quart.routing import QuartRule
 from quart.typing import ResponseTypes
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError
-from gatewayd.ports.channel import WebhookRequest
+from gatewayd.ports.channel import HttpProblem, WebhookRequest
 from gatewayd.ports.proxy import AgentProxy
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.origin import HostPolicy
@@ -38,41 +38,34 @@ from gatewayd.web.api import (
     reload,
     status,
 )
-from gatewayd.web.api import webchat_sessions as logins
 from gatewayd.web.api.metrics import Traffic
 from gatewayd.web.console import routes as console
 from gatewayd.web.http.addresses import TrustedProxies
-from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
+from gatewayd.web.http.assets import load_pages, respond
+from gatewayd.web.http.bodies import headers_of
 from gatewayd.web.http.connection_slots import ConnectionSlots
-from gatewayd.web.http.errors import HttpError, error_of, error_of_status
+from gatewayd.web.http.errors import BODY_SECONDS, HttpError, error_of, error_of_framework, error_of_status
 from gatewayd.web.http.paths import PROBE_PATHS, is_one_spelling
 from gatewayd.web.http.response import SECURITY_HEADERS
+from gatewayd.web.http.streams import StreamedBody
 from gatewayd.web.http.waits import Waits
+from gatewayd.web.plugin_routes.routes import PluginRoutes, Site
 from gatewayd.web.proxy import routes as proxy
-from gatewayd.web.proxy.forward import Forwarded
-from gatewayd.web.webchat import routes as webchat
-from gatewayd.web.webhooks import PREFIX, WebhookDesk, headers_of
+from gatewayd.web.webhooks import PREFIX, WebhookDesk
 
 _RENAMED: Final = {"/letters": "/dead-letters"}
-_MESSAGES: Final = {
-    404: "there is nothing at this path",
-    405: "this path does not take this method: see Allow",
-    408: BODY_TOO_LATE,
-    413: "the body is larger than gateway.max_body_bytes: send less",
-}
 
 log = structlog.get_logger("gatewayd.web")
 
 
 class _Connection(TrioASGIHTTPConnection):
-    """One request. It closes a forwarded body even when the client has left before the first byte: then Quart does not enter the
-    body."""
+    """One request. It closes a stream even when the client has left before the first byte: then Quart does not enter the body."""
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
         try:
             await super()._send_response(send, response)
         finally:
-            if isinstance(response, Response) and isinstance(response.response, Forwarded):
+            if isinstance(response, Response) and isinstance(response.response, StreamedBody):
                 await response.response.aclose()
 
 
@@ -93,7 +86,7 @@ class GatewayApp(QuartTrio):
     asgi_http_class = _Connection
     url_rule_class = _Route  # type: ignore[assignment]  # as Quart's own
 
-    def __init__(self, gateway: Gateway, *, max_connections: int, max_per_address: int | None) -> None:
+    def __init__(self, gateway: Gateway, sites: Sequence[Site], *, max_connections: int, max_per_address: int | None) -> None:
         super().__init__("gatewayd.web", static_folder=None, template_folder=None)
         self.url_map.merge_slashes = False  # one path, one way to write it
         self.gateway = gateway
@@ -101,6 +94,7 @@ class GatewayApp(QuartTrio):
         self.auth = Auth(gateway.store, gateway.config.auth, now=gateway.now, audit=gateway.audit, proxies=proxies)
         self.waits = Waits()
         self.webhooks = WebhookDesk(gateway)
+        self.plugin_routes = PluginRoutes(gateway, self.auth, self.waits, sites, max_connections=max_connections)
         per_client = max_per_address or max_connections
         self.connection_slots = ConnectionSlots(max_connections, per_client=per_client, proxies=lambda: self.auth.proxies)
         self.traffic = Traffic(self.connection_slots)
@@ -118,12 +112,14 @@ def create_app(
     gateway: Gateway,
     reload_configuration: reload.Reload,
     proxies: Mapping[str, AgentProxy],
+    sites: Sequence[Site] = (),
     *,
     max_connections: int,
     max_per_address: int | None = None,
 ) -> GatewayApp:
-    """The app over a hub. The limits are on open connections, in all and of one address. ``proxies`` are by the kind of core."""
-    app = GatewayApp(gateway, max_connections=max_connections, max_per_address=max_per_address)
+    """The app over a hub. The limits are on open connections, in all and of one address. ``proxies`` are by the kind of core,
+    ``sites`` are the channels with routes of their own."""
+    app = GatewayApp(gateway, sites, max_connections=max_connections, max_per_address=max_per_address)
     app.config["MAX_CONTENT_LENGTH"] = gateway.config.gateway.max_body_bytes
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.config["RESPONSE_TIMEOUT"] = None  # each write has its own limit, see web/server/stream.py
@@ -132,6 +128,7 @@ def create_app(
     _answer_errors(app)
     app.after_request(_finish(app.traffic))
     app.add_url_rule(f"{PREFIX}<channel>/<account>", "webhook", _webhook_view(app), methods=["POST"])
+    app.add_url_rule("/static/<name>", "static", _show_file, methods=["GET"])
     for blueprint in (
         health.blueprint(gateway, app.auth),
         status.blueprint(gateway, app.auth),
@@ -143,13 +140,12 @@ def create_app(
         console.blueprint(gateway, app.auth),
         audit.blueprint(gateway, app.auth),
         dead_letters.blueprint(gateway, app.auth),
-        logins.blueprint(gateway, app.auth),
         messages.blueprint(gateway, app.auth),
         metrics.blueprint(gateway, app.auth, app.traffic),
         pairing.blueprint(gateway, app.auth),
         proxy.blueprint(gateway, app.auth, app.waits, proxies),
         reload.blueprint(app.auth, reload_configuration),
-        webchat.blueprint(gateway, app.auth, app.waits),
+        app.plugin_routes.blueprint(),
     ):
         app.register_blueprint(blueprint)
     return app
@@ -165,7 +161,7 @@ def _check_every_request(app: GatewayApp) -> None:
     @app.before_request
     async def check_host_and_origin() -> None:
         if not is_one_spelling(request.scope["raw_path"]):
-            raise HttpError("not_found", _MESSAGES[404])
+            raise NotFound()
         if request.path.startswith(PREFIX):
             return  # a platform sends it, not a browser: its signature decides, see web/webhooks.py
         if request.path in PROBE_PATHS:
@@ -183,9 +179,9 @@ def _check_every_request(app: GatewayApp) -> None:
 
 
 def _answer_errors(app: GatewayApp) -> None:
-    @app.errorhandler(HttpError)
-    async def http_error(error: HttpError) -> Response:
-        return _error_response(error)
+    @app.errorhandler(HttpProblem)
+    async def http_error(problem: HttpProblem) -> Response:
+        return _error_response(HttpError.of(problem))
 
     @app.errorhandler(GatewayError)
     async def gateway_error(error: GatewayError) -> Response:
@@ -193,10 +189,9 @@ def _answer_errors(app: GatewayApp) -> None:
 
     @app.errorhandler(HTTPException)
     async def framework_error(error: HTTPException) -> Response:
-        status = error.code or 500
-        headers = {name: value for name, value in error.get_headers() if name == "Allow"}
-        message = f"this path is {_RENAMED[request.path]} now" if request.path in _RENAMED else _MESSAGES.get(status)
-        return _error_response(error_of_status(status, message, headers=headers))
+        if request.path in _RENAMED:
+            return _error_response(HttpError("not_found", f"this path is {_RENAMED[request.path]} now"))
+        return _error_response(error_of_framework(error))
 
     @app.errorhandler(Exception)
     async def unexpected_error(error: Exception) -> Response:
@@ -216,6 +211,12 @@ def _finish(traffic: Traffic) -> Callable[[Response], Awaitable[Response]]:
         return response
 
     return finish
+
+
+async def _show_file(name: str) -> Response:
+    if name not in load_pages():
+        raise HttpError("not_found", "there is no file of this name")
+    return respond(load_pages()[name])
 
 
 def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:

@@ -6,7 +6,7 @@ and ``Origin`` are not checked, because a reverse proxy may rewrite them. The ch
 nothing is journaled.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from math import inf
 from typing import Final, cast
@@ -202,15 +202,6 @@ def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookRep
 def _receives_webhooks(driver: type) -> bool:
     # Cached: the check of a runtime protocol costs as much as the rest of a webhook's routing.
     return issubclass(driver, ReceivesWebhooks)
-
-
-def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header names in lower case, repeated headers joined (RFC 9110 section 5.3)."""
-    joined: dict[str, str] = {}
-    for raw_name, raw_value in pairs:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined
 
 
 def _not_found() -> HttpError:

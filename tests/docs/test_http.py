@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import inspect
 
+from gatewayd.channels.webchat import PLUGIN
 from gatewayd.web.api.chat import ChatBody
 from gatewayd.web.http.errors import STATUS
 
@@ -19,12 +20,12 @@ _ROUTE = re.compile(r"""\.(get|post)\(\s*f?"(/[^"]*)"|add_url_rule\(\s*"(/[^"]*)
 
 
 def routes() -> list[str]:
-    """``METHOD /path`` of every route that a module of web/ registers."""
+    """``METHOD /path`` of every route that a module of web/ registers, and of the channel that gatewayd brings with routes."""
     found = []
     for module in sorted((ROOT / "gatewayd/web").rglob("*.py")):
         for method, path, ruled, ruled_method in _ROUTE.findall(module.read_text()):
             found.append(f"{(method or ruled_method).upper()} {path or ruled}")
-    return found
+    return [*found, *(f"{route.method} /v1/{PLUGIN.id}/{route.path}" for route in PLUGIN.routes if route.path)]
 
 
 def test_there_are_routes_to_look_for() -> None:
@@ -69,14 +70,15 @@ def kinds_emitted() -> frozenset[str]:
 
 
 def _kinds_emitted() -> Iterator[str]:
-    """The first argument of every ``emit(…)`` of ours; ``*`` is what is filled in."""
-    texts = [module.read_text() for module in sorted((ROOT / "gatewayd").rglob("*.py"))]
-    for text in texts:
+    """The first argument of every ``emit(…)`` of ours; ``*`` is what is filled in. A channel names the end of its kinds only."""
+    for module in sorted((ROOT / "gatewayd").rglob("*.py")):
+        text = module.read_text()
+        channel = module.relative_to(ROOT / "gatewayd").parts[1] if "channels" in module.parts else None
         for node in ast.walk(ast.parse(text)) if ".emit(" in text else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "emit" and node.args:
                 kind = node.args[0]
                 if isinstance(kind, ast.Constant):
-                    yield str(kind.value)
+                    yield str(kind.value) if channel is None else f"channels.{channel}.{kind.value!s}"
                 elif isinstance(kind, ast.JoinedStr):
                     yield "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in kind.values)
 

@@ -19,7 +19,7 @@ from gatewayd.ports.channel import WebhookRequest
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, open_store
 from gatewayd.web.api.chat import deliver_message
-from gatewayd.web.http.errors import STATUS, HttpError
+from gatewayd.web.http.errors import HttpError
 from gatewayd.web.webhooks import DELIVER_SECONDS, WebhookDesk
 from gatewayd.wiring import build_gateway, drain, run_hub
 from tests.hub.house import NoStalls
@@ -261,7 +261,7 @@ class Life:
             try:
                 receipt = await self._desk.answer(channel, account, request)
             except HttpError as error:
-                status = STATUS[error.code]
+                status = error.status
             else:
                 status = receipt.reply.status
                 self._desk.afterwards(receipt)

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -35,6 +36,7 @@ from gatewayd.plugins import Registry
 from gatewayd.ports.store import InboundRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.web.app import create_app
+from gatewayd.web.plugin_routes.routes import Site as RoutesOf
 from gatewayd.web.server.listen import open_listeners
 from gatewayd.web.server.server import GatewayServer
 from gatewayd.wiring import build_gateway, run_hub
@@ -69,11 +71,17 @@ async def no_reload(actor: str) -> ReloadReport:
     raise Conflict("there is no file")
 
 
+def sites_of(registry: Registry) -> list[RoutesOf]:
+    """The channels with routes, as the daemon passes them to the front."""
+    return [RoutesOf(plugin, partial(registry.http_of, plugin)) for plugin in registry.channels_with_routes()]
+
+
 class Site:
     """A running front. ``url`` is where it listens; the hub's parts are real and may be looked at."""
 
-    def __init__(self, gateway: Gateway, store: SqliteStore, stalls: NoStalls) -> None:
+    def __init__(self, gateway: Gateway, store: SqliteStore, stalls: NoStalls, registry: Registry) -> None:
         self.gateway = gateway
+        self.registry = registry
         self.store = store
         self.stalls = stalls
         self.reload = no_reload
@@ -89,6 +97,7 @@ class Site:
                 self.gateway,
                 lambda actor: self.reload(actor),
                 PROXIES,
+                sites_of(self.registry),
                 max_connections=max_connections or section.max_connections,
                 max_per_address=section.max_connections_per_address,
             ),
@@ -161,6 +170,7 @@ async def open_site(
 ) -> AsyncIterator[Site]:
     """A ready daemon without the daemon. Leaving stops the server and cancels the rest; it fails if the server does not stop."""
     config = config or configuration()
+    registry = registry or Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN, own.PLUGIN])
     async with (
         open_store(state_dir, now=now, run_blocking=run_inline) as store,
         httpx2.AsyncClient(verify=NO_TLS) as http,
@@ -168,7 +178,7 @@ async def open_site(
     ):
         gateway = build_gateway(
             config,
-            registry or Registry.of([loopback.PLUGIN, hook.PLUGIN], [echo.PLUGIN, attached.PLUGIN, own.PLUGIN]),
+            registry,
             store,
             http,
             state_dir=state_dir,
@@ -176,7 +186,7 @@ async def open_site(
             stalls=(stalls := NoStalls()),
         )
         async with run_hub(gateway, parent=nursery):
-            site = Site(gateway, store, stalls)
+            site = Site(gateway, store, stalls, registry)
             await nursery.start(site.server.serve, await open_listeners("127.0.0.1:0"))
             gateway.enter("ready")
             if connected:

@@ -9,7 +9,7 @@ import trio.testing
 from structlog.typing import EventDict
 
 from gatewayd.model.config import LimitsSection
-from gatewayd.web.http.bodies import BODY_SECONDS
+from gatewayd.web.http.errors import BODY_SECONDS
 from gatewayd.web.server.connection import HEAD_SECONDS
 from gatewayd.web.server.http1 import KEEP_ALIVE_SECONDS
 from gatewayd.web.webhooks import _AFTERWARDS_WAITING, AFTERWARDS_SECONDS, DELIVER_SECONDS, WORKERS, parse_target

@@ -12,8 +12,9 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
-from gatewayd.model.operator_api import WebchatLink, WebchatSession, WebchatSessions
-from gatewayd.ports.store import TokenRow, Tokens
+from gatewayd.channels.webchat.api import Link, Session, Sessions
+from gatewayd.ports.channel import Logins
+from gatewayd.ports.store import TokenRow
 
 CODE_SECONDS: Final = 15 * 60.0
 DAY_SECONDS: Final = 86_400.0
@@ -32,11 +33,11 @@ class Login(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """What it is called where others read it; see :class:`WebchatSession`."""
+        """What it is called where others read it; see :class:`Session`."""
         return _id_of(_digest(self.token))
 
 
-async def new_login_link(store: Tokens, base_url: str, name: str, now: float) -> WebchatLink:
+async def new_login_link(store: Logins, base_url: str, name: str, now: float) -> Link:
     """Make a link that logs in as ``name``, once, within 15 minutes. ``base_url`` is scheme://host[:port], no path.
 
     The code is in the fragment, which browsers send to nobody: it is in no access log and no Referer.
@@ -44,10 +45,10 @@ async def new_login_link(store: Tokens, base_url: str, name: str, now: float) ->
     code = _new_code()
     expires_at = now + CODE_SECONDS
     await store.put_token(_row("login_code", _code_digest(code), name, now, expires_at))
-    return WebchatLink(url=f"{base_url.rstrip('/')}/#code={code}", code=code, expires_at=expires_at)
+    return Link(url=f"{base_url.rstrip('/')}/#code={code}", code=code, expires_at=expires_at)
 
 
-async def log_in(store: Tokens, code: str, now: float, *, session_days: int) -> Login | None:
+async def log_in(store: Logins, code: str, now: float, *, session_days: int) -> Login | None:
     """Use up a code. None: there is no such code (any more). Case, spaces and dashes do not matter: people type codes."""
     digest = _code_digest(code)
     known = await store.get_token(digest)
@@ -61,7 +62,7 @@ async def log_in(store: Tokens, code: str, now: float, *, session_days: int) -> 
     return Login(token=token, name=known.name, expires_at=expires_at)
 
 
-async def find_login(store: Tokens, token: str, now: float) -> Login | None:
+async def find_login(store: Logins, token: str, now: float) -> Login | None:
     """The login of a session cookie, or None if it has ended."""
     row = await store.get_token(_digest(token))
     if row is None or row.kind != "web_session" or row.expires_at is None or _expired(row, now):
@@ -69,7 +70,7 @@ async def find_login(store: Tokens, token: str, now: float) -> Login | None:
     return Login(token=token, name=row.name, expires_at=row.expires_at)
 
 
-async def prolong(store: Tokens, login: Login, now: float, *, session_days: int) -> Login:
+async def prolong(store: Logins, login: Login, now: float, *, session_days: int) -> Login:
     """Let a session that is in use end later. Writes at most once a day; returns ``login`` unchanged otherwise."""
     expires_at = now + session_days * DAY_SECONDS
     if expires_at - login.expires_at < DAY_SECONDS:
@@ -82,50 +83,50 @@ async def prolong(store: Tokens, login: Login, now: float, *, session_days: int)
     return msgspec.structs.replace(login, expires_at=expires_at)
 
 
-async def log_out(store: Tokens, token: str) -> None:
+async def log_out(store: Logins, token: str) -> None:
     """End a session; one that has ended already is no error."""
     row = await store.get_token(_digest(token))
     if row is not None and row.kind == "web_session":
         await store.delete_token(row.digest)
 
 
-async def list_sessions(store: Tokens, now: float) -> list[WebchatSession]:
+async def list_sessions(store: Logins, now: float) -> list[Session]:
     """Every login that has not ended, the oldest first."""
     return [_session(row) for row in await store.list_tokens("web_session") if not _expired(row, now)]
 
 
-async def count_links(store: Tokens, now: float) -> int:
+async def count_links(store: Logins, now: float) -> int:
     """How many links wait to be used."""
     return len(await _links(store, now))
 
 
-async def end_session(store: Tokens, id: str, now: float) -> WebchatSessions:
+async def end_session(store: Logins, id: str, now: float) -> Sessions:
     """End one login. None of that id: nothing is ended."""
     return await _end(store, [row for row in await store.list_tokens("web_session") if _id_of(row.digest) == id], now)
 
 
-async def end_person(store: Tokens, name: str, now: float) -> WebchatSessions:
+async def end_person(store: Logins, name: str, now: float) -> Sessions:
     """End every login of one name, and the links that were made for it: each of them is a way in."""
     rows = [*await store.list_tokens("web_session"), *await _links(store, now)]
     return await _end(store, [row for row in rows if row.name == name], now)
 
 
-async def _end(store: Tokens, rows: Sequence[TokenRow], now: float) -> WebchatSessions:
+async def _end(store: Logins, rows: Sequence[TokenRow], now: float) -> Sessions:
     for row in rows:
         await store.delete_token(row.digest)
     over = [row for row in rows if not _expired(row, now)]
-    return WebchatSessions(
+    return Sessions(
         tuple(_session(row) for row in over if row.kind == "web_session"), sum(row.kind == "login_code" for row in over)
     )
 
 
-async def _links(store: Tokens, now: float) -> list[TokenRow]:
+async def _links(store: Logins, now: float) -> list[TokenRow]:
     """The console's links are of the same kind, but of an operator's role."""
     return [row for row in await store.list_tokens("login_code") if row.role == _ROLE and not _expired(row, now)]
 
 
-def _session(row: TokenRow) -> WebchatSession:
-    return WebchatSession(_id_of(row.digest), row.name, row.created_at, row.expires_at or 0.0)
+def _session(row: TokenRow) -> Session:
+    return Session(_id_of(row.digest), row.name, row.created_at, row.expires_at or 0.0)
 
 
 def _id_of(digest: str) -> str:

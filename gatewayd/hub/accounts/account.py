@@ -58,6 +58,7 @@ class AccountActor:
     """The account, as the rest of the hub sees it. ``run`` is one life of it, called by the supervisor.
 
     ``held``: an operator has stopped it, so only an operator starts it. ``removed``: it is not in the configuration any more.
+    ``closed`` is set when the channel closes that is open now.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class AccountActor:
         self.settings = settings
         self.plugin = plugin
         self.channel: Channel | None = None
+        self.closed = trio.Event()
         self.held = False
         self.removed = False
         self._public_url = config.gateway.public_url
@@ -118,7 +120,7 @@ class AccountActor:
     @property
     def is_outdated(self) -> bool:
         """Whether the driver of the newest life was opened with other settings than now, or does not listen any more."""
-        return self._draining or (self._opened is not None and self._opened != self._config())
+        return self._draining or (self._opened is not None and self._opened != self.config)
 
     @property
     def status(self) -> AccountStatus:
@@ -262,13 +264,14 @@ class AccountActor:
         life.started()
         if self._draining:
             await trio.sleep_forever()
-        config = self._opened = self._config()
+        config = self._opened = self.config
         if isinstance(config.settings, BrokenPlugin):
             raise NeedsOperator(config.settings.reason)
         services = Services(self.settings, Reporter(self._transport, life), self._context, self._log)
         async with self._load()(config, services) as channel:
             with life.closes_after(), self._limits_of(channel):
                 self.channel = channel
+                closed = self.closed = trio.Event()
                 try:
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._send, channel, life)
@@ -276,6 +279,7 @@ class AccountActor:
                 finally:
                     if self.channel is channel:
                         self.channel = None
+                    closed.set()
 
     def _limits_of(self, channel: Channel) -> AbstractContextManager[None]:
         if not isinstance(channel, LimitsText):
@@ -292,7 +296,9 @@ class AccountActor:
             # Whatever a third party's module does while it is imported, only its own accounts fail.
             raise NeedsOperator(f"the driver cannot be loaded: {describe(error, self._context.redact)}") from error
 
-    def _config(self) -> AccountConfig:
+    @property
+    def config(self) -> AccountConfig:
+        """What a driver that is opened now is told about the account."""
         own = self.settings
         return AccountConfig(own.channel, own.account, own.settings, webhook_url=self._webhook_url())
 

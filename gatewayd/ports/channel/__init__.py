@@ -14,13 +14,25 @@ from gatewayd.ports.channel.channel import (
     ShowsGrowth,
     ShowsSignals,
 )
-from gatewayd.ports.channel.manifest import API, ChannelPlugin, TextFormat, TextLimit, TextUnit
+from gatewayd.ports.channel.http import (
+    RESERVED,
+    GreetsOperators,
+    HttpDesk,
+    HttpProblem,
+    HttpReply,
+    HttpRequest,
+    Logins,
+    ServesHttp,
+    unusable_routes,
+)
+from gatewayd.ports.channel.manifest import API, ChannelPlugin, HttpRoute, TextFormat, TextLimit, TextUnit
 from gatewayd.ports.channel.services import NO_STATE, AccountConfig, ChannelServices, ConnectionReporter, Deliver, OutgoingFile
 from gatewayd.ports.channel.webhooks import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
 
 __all__ = [
     "API",
     "NO_STATE",
+    "RESERVED",
     "AccountConfig",
     "Channel",
     "ChannelOpener",
@@ -30,10 +42,18 @@ __all__ = [
     "ConnectionReporter",
     "Deliver",
     "FetchesMedia",
+    "GreetsOperators",
+    "HttpDesk",
+    "HttpProblem",
+    "HttpReply",
+    "HttpRequest",
+    "HttpRoute",
     "LimitsText",
+    "Logins",
     "OutgoingFile",
     "ReceivesWebhooks",
     "Reconciles",
+    "ServesHttp",
     "ShowsGrowth",
     "ShowsSignals",
     "TextFormat",
@@ -41,4 +61,5 @@ __all__ = [
     "TextUnit",
     "WebhookReply",
     "WebhookRequest",
+    "unusable_routes",
 ]

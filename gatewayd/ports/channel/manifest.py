@@ -5,6 +5,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from gatewayd.model.config import Scope
+
 API: Final = 1
 """The version of this port. A plug-in with another one is refused when it is found, not in the middle of a message."""
 
@@ -19,6 +21,27 @@ class TextLimit(Struct, frozen=True):
     size: int
     unit: TextUnit
     lines: int | None = None
+
+
+class HttpRoute(Struct, frozen=True):
+    """One route of a plug-in: ``path`` below the path of the plug-in, without a slash at either end. A part in angle brackets
+    matches any one segment (``files/<name>``). A GET answers a HEAD, too.
+
+    ``scope``: a token of gatewayd with this scope is needed, which is checked before the plug-in is asked. None: anybody may ask,
+    and the plug-in decides whom it answers.
+    ``at_most_bytes``: the limit of the body, which is then refused without a Content-Length. For routes that need no login. None:
+    ``gateway.max_body_bytes``, which is the limit of every body.
+    ``accepts``: the media type of the body. A page of another site can make a browser send a form or a text, but no JSON. None:
+    any, and the plug-in itself tells who has sent it.
+    ``streams``: the body is given piece by piece, as it arrives. Otherwise it is read as a whole first.
+    """
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: str = ""
+    scope: Scope | None = None
+    at_most_bytes: int | None = None
+    accepts: str | None = "application/json"
+    streams: bool = False
 
 
 class ChannelPlugin(Struct, frozen=True):
@@ -50,6 +73,10 @@ class ChannelPlugin(Struct, frozen=True):
     ``webhook``: the channel may implement ReceivesWebhooks, for the ``webhook_methods``. Its platform gives a webhook
     ``webhook_answer_seconds`` for the answer.
 
+    ``http`` names a ``ServesHttp``, which answers the ``routes`` at ``/v1/{id}/{account}/``, or, with ``one_account``, at
+    ``/v1/{id}/``. ``front_page``: the route ``GET ""`` is what ``/`` shows, too, when the channel is configured; of several such
+    channels that of the first id.
+
     ``authenticates_peers``: the channel itself admits people (as the login of the web chat does), so ``dm_policy`` defaults to
     open. ``id_pattern`` is a regular expression that every id of a person matches as a whole, ``place_pattern`` the same of a
     group (None: as ``id_pattern``). ``id_form`` and ``place_form`` say the same in words. Any other value in ``allow_from`` and
@@ -67,6 +94,9 @@ class ChannelPlugin(Struct, frozen=True):
     webhook: bool = False
     webhook_methods: tuple[str, ...] = ("POST",)
     webhook_answer_seconds: float = 10.0
+    http: str | None = None
+    routes: tuple[HttpRoute, ...] = ()
+    front_page: bool = False
     authenticates_peers: bool = False
     resend_safe_seconds: float | None = None
     acknowledges: bool = True

@@ -9,7 +9,7 @@ from gatewayd.model.records.pairing import PairingRow
 
 
 class TokenRow(Struct, frozen=True):
-    """A bearer token or a webchat login. Only ``digest`` (SHA-256 hex) is stored. ``kind``: token, login_code, web_session."""
+    """A bearer token, or a login of a channel's people. Only ``digest`` (SHA-256 hex) is stored."""
 
     digest: str
     kind: Literal["token", "login_code", "web_session"]

@@ -7,9 +7,9 @@ Only the SHA-256 digest of a token is kept. Tokens are looked up by digest, so t
 import base64
 import hmac
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, get_args
+from typing import Final
 
 import anyio
 import msgspec
@@ -28,9 +28,6 @@ from gatewayd.web.http.addresses import TrustedProxies, network_of
 from gatewayd.web.http.errors import HttpError
 
 __all__ = ["Auth", "FailureLimiter", "Identity", "StreamAuthorization", "ensure_token"]
-
-Kind = Literal["token", "basic", "webchat login code", "console code"]
-"""The kinds of credential. Wrong ones are counted for each kind: guesses of one kind lock nobody out of another."""
 
 FAILURES_PER_WINDOW: Final = 10
 FAILURES_RECORDED: Final = 3
@@ -128,7 +125,8 @@ class FailureLimiter:
 class Auth:
     """Checks bearer tokens: those of the configuration, and those in the store (kind ``token``).
 
-    Wrong credentials are counted for each client address and kind. The login routes report wrong codes by :meth:`count_failure`.
+    Wrong credentials are counted for each client address and kind (``token``, ``basic``, ``console code``, the codes of a
+    channel): guesses of one kind lock nobody out of another. The login routes report wrong codes by :meth:`count_failure`.
     ``audit`` records the first few of an address.
 
     A correct credential is accepted whatever other failures its address has: the codes and tokens that gatewayd makes (80 bits
@@ -149,7 +147,7 @@ class Auth:
         self._store = store
         self._now = now
         self._audit = audit
-        self._failures = {kind: FailureLimiter(now) for kind in get_args(Kind)}
+        self._failures: defaultdict[str, FailureLimiter] = defaultdict(lambda: FailureLimiter(now))
         self._recorded = FailureLimiter(now, allowed=ALL_FAILURES_RECORDED, addresses=1)
         self._verified: OrderedDict[str, None] = OrderedDict()
         self._configured: dict[str, Identity] = {}
@@ -205,7 +203,7 @@ class Auth:
         :raises HttpError: as ``require``; bad_origin.
         """
         authorization, user = request.headers.get("Authorization", ""), None
-        kind: Kind = "token"
+        kind: str = "token"
         if authorization.strip().lower().startswith("basic"):
             _require_same_origin()
             user, authorization = _bearer_of_basic(authorization)
@@ -233,7 +231,7 @@ class Auth:
 
         return StreamAuthorization(holds)
 
-    async def count_failure(self, kind: Kind, error: HttpError, address: str | None = None) -> HttpError:
+    async def count_failure(self, kind: str, error: HttpError, address: str | None = None) -> HttpError:
         """Count a wrong credential of an address (by default that of the present request), and record it in the audit log.
         Returns the error to answer with: ``error``, or too_many_requests."""
         address = address or self.client_address()
@@ -242,7 +240,7 @@ class Auth:
         await self._record(kind, address, limiter.failed(address))
         return error if retry_after is None else _too_many(kind, retry_after)
 
-    async def _record(self, kind: Kind, address: str, count: int) -> None:
+    async def _record(self, kind: str, address: str, count: int) -> None:
         if self._audit is None or count > FAILURES_RECORDED or self._recorded.retry_after("") is not None:
             return
         in_all = self._recorded.failed("")
@@ -268,7 +266,7 @@ class Auth:
         identity = await self.identify_sender()
         return identity if identity.may(scope) else None
 
-    async def identify(self, authorization: str | None, address: str, kind: Kind = "token") -> Identity:
+    async def identify(self, authorization: str | None, address: str, kind: str = "token") -> Identity:
         """The identity behind an ``Authorization`` header.
 
         :raises HttpError: unauthorized, or too_many_requests after too many failures from ``address``.
@@ -367,7 +365,7 @@ def _unauthorized(message: str, *, error: str | None = None) -> HttpError:
     return HttpError("unauthorized", message, headers={"WWW-Authenticate": challenge})
 
 
-def _too_many(kind: Kind, retry_after: int) -> HttpError:
+def _too_many(kind: str, retry_after: int) -> HttpError:
     what = "tokens" if kind in ("token", "basic") else "codes"
     return HttpError(
         "too_many_requests",

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from quart import Blueprint, Response, request
 
 from gatewayd.hub.gateway import Gateway
+from gatewayd.kit.serving.pages import Asset, compose
 from gatewayd.model.config import Scope
 from gatewayd.model.operator_api import ConsolePage, LoginLink, MakeConsoleLink, Request
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.tokens import digest_of
-from gatewayd.web.http.assets import Asset, compose, load_pages
+from gatewayd.web.http.assets import load_pages, respond
 from gatewayd.web.http.bodies import LOGIN_BYTES, LoginRequest, json_response, read_body
 from gatewayd.web.http.errors import HttpError
 
@@ -62,15 +63,15 @@ def blueprint(gateway: Gateway, auth: Auth) -> Blueprint:
 
     @routes.get("/approvals")
     async def show_approvals() -> Response:
-        return shown["approvals"].respond()
+        return respond(shown["approvals"])
 
     @routes.get("/dead-letters")
     async def show_dead_letters() -> Response:
-        return shown["dead-letters"].respond()
+        return respond(shown["dead-letters"])
 
     @routes.get("/trace")
     async def show_trace() -> Response:
-        return shown["trace"].respond()
+        return respond(shown["trace"])
 
     @routes.post("/v1/console/links")
     async def make_link() -> Response:

@@ -1,68 +1,35 @@
-"""The files of the pages, read from the package once, with headers that make a browser distrust everything else."""
+"""The files of the pages of gatewayd itself, and replies of plain data as responses."""
 
 from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
-from string import Template
-from typing import Final
 
-from msgspec import Struct
 from quart import Response, request
 
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS: Final = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # The browser asks each time and gets 304: after an upgrade no page runs an old script against the new daemon.
-    "Cache-Control": "no-cache",
-}
-_TYPES: Final = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-
-
-class Asset(Struct, frozen=True):
-    """One file, ready to be served."""
-
-    body: bytes
-    content_type: str
-    etag: str
-
-    def respond(self) -> Response:
-        """The response to the present request: the file, or 304 when the browser has it."""
-        response = Response(self.body, content_type=self.content_type, headers=_HEADERS)
-        response.set_etag(self.etag)
-        if request.if_none_match.contains(self.etag):
-            response.status_code = 304
-            response.set_data(b"")
-        return response
+from gatewayd.kit.serving.pages import Asset, load_files
+from gatewayd.ports.channel import HttpReply
+from gatewayd.web.http.streams import NO_BUFFERING, StreamedBody
 
 
 @cache
 def load_pages() -> Mapping[str, Asset]:
     """Every file of the folders in ``web/pages``, by its name alone: ``/static/NAME`` does not name the folder."""
     folders = files("gatewayd.web").joinpath("pages").iterdir()
-    found = [file for folder in folders if folder.is_dir() for file in folder.iterdir()]
-    pages = {file.name: _asset(file.name, file.read_bytes()) for file in found}
-    assert len(pages) == len(found), "two files of the pages have one name"
-    return pages
+    return load_files(*(folder for folder in folders if folder.is_dir()))
 
 
-def compose(shell: Asset, **texts: str) -> Asset:
-    """An HTML page: ``shell`` with these texts at its ``$name``s."""
-    return _asset(".html", Template(shell.body.decode()).substitute(texts).encode())
+def respond(asset: Asset) -> Response:
+    """The response to the present request: the file, or 304 when the browser has it."""
+    return response_of(asset.reply(request.headers.get("If-None-Match", "")))
 
 
-def _asset(name: str, body: bytes) -> Asset:
-    return Asset(body=body, content_type=_TYPES[name[name.rindex(".") :]], etag=sha256(body).hexdigest()[:32])
+def response_of(reply: HttpReply, stream: StreamedBody | None = None) -> Response:
+    """A reply as a response. ``stream`` is its body, unless that is bytes; without one the head alone is sent."""
+    body = reply.body if isinstance(reply.body, bytes) else stream or b""
+    response = Response(body, status=reply.status, content_type=reply.content_type)
+    if stream is not None:
+        response.headers.extend(NO_BUFFERING)
+        response.timeout = None
+    for name, value in reply.headers:
+        response.headers.add(name, value)
+    return response

@@ -1,20 +1,19 @@
-"""The queries and JSON bodies of requests, decoded strictly, and JSON responses."""
+"""The headers, queries and JSON bodies of requests, decoded strictly, and JSON responses."""
 
+from collections.abc import Iterable
 from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+from quart import Request as QuartRequest
 from quart import Response, request
 
 from gatewayd.hub.gateway import Gateway
-from gatewayd.kit import json
+from gatewayd.kit.serving.requests import decode_body, decode_query
 from gatewayd.web.http.errors import HttpError
 
 T = TypeVar("T", bound=Struct)
 
-BODY_SECONDS: Final = 30.0
-"""The limit from the end of the head to the end of the body."""
-BODY_TOO_LATE: Final = f"the body took longer than {BODY_SECONDS:g} s"
 LOGIN_BYTES: Final = 4096
 """The limit on the body of a login, which needs no token."""
 
@@ -36,22 +35,9 @@ def json_response(value: object, status: int = 200) -> Response:
 def read_query(kind: type[T]) -> T:
     """The query parameters as ``kind``; their texts are converted to the types of its fields.
 
-    :raises HttpError: bad_request for an unknown, repeated or wrong parameter. The message names the allowed ones.
+    :raises HttpProblem: bad_request for an unknown, repeated or wrong parameter. The message names the allowed ones.
     """
-    given: dict[str, str] = {}
-    for name, values in request.args.lists():
-        if len(values) > 1:
-            raise HttpError("bad_request", f"the query parameter {name!r} is given {len(values)} times: give it once")
-        given[name] = values[0]
-    allowed = [field.encode_name for field in msgspec.structs.fields(kind)]
-    unknown = [name for name in given if name not in allowed]
-    if unknown:
-        known = ", ".join(allowed) or "none"
-        raise HttpError("bad_request", f"the query parameter {unknown[0]!r} is unknown; allowed: {known}")
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise HttpError("bad_request", f"in the query: {error}") from None
+    return decode_query(request.query_string.decode("latin-1"), kind)
 
 
 async def read_body(kind: type[T], *, at_most_bytes: int | None = None) -> T:
@@ -60,12 +46,18 @@ async def read_body(kind: type[T], *, at_most_bytes: int | None = None) -> T:
 
     :raises HttpError: unsupported_media_type, body_too_large, or bad_request. The message names the wrong field.
     """
-    if at_most_bytes is not None and ("Transfer-Encoding" in request.headers or (request.content_length or 0) > at_most_bytes):
-        raise HttpError("body_too_large", f"the body is too large: send at most {at_most_bytes} bytes, with a Content-Length")
+    if at_most_bytes is not None:
+        check_length(request, at_most_bytes)
     body = await read_optional_body(kind)
     if body is None:
         raise HttpError("bad_request", "the request has no body: send JSON, with Content-Type: application/json")
     return body
+
+
+def check_length(asked: QuartRequest, at_most_bytes: int) -> None:
+    """Before the body is read. :raises HttpError: body_too_large: it is, or may be."""
+    if "Transfer-Encoding" in asked.headers or (asked.content_length or 0) > at_most_bytes:
+        raise HttpError("body_too_large", f"the body is too large: send at most {at_most_bytes} bytes, with a Content-Length")
 
 
 async def read_optional_body(kind: type[T]) -> T | None:
@@ -73,11 +65,7 @@ async def read_optional_body(kind: type[T]) -> T | None:
     raw = await read_json_bytes()
     if not raw:
         return None
-    try:
-        return json.decode(raw, kind)
-    except json.Malformed as error:
-        where = "in the body" if error.is_json else "the body is not valid JSON"
-        raise HttpError("bad_request", f"{where}: {error}") from None
+    return decode_body(raw, kind)
 
 
 async def read_json_bytes() -> bytes:
@@ -87,6 +75,15 @@ async def read_json_bytes() -> bytes:
     if raw and request.mimetype != "application/json":
         raise HttpError("unsupported_media_type", "the body is not marked as JSON: send it with Content-Type: application/json")
     return raw
+
+
+def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header names in lower case, repeated headers joined (RFC 9110 section 5.3)."""
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def require_ready(gateway: Gateway) -> None:

@@ -9,10 +9,12 @@ from http import HTTPStatus
 from typing import Final, Literal
 
 import msgspec
+from werkzeug.exceptions import HTTPException
 
 from gatewayd.model.errors import Conflict, GatewayError, NotFound, Overloaded, StoreRefused, UnusableId
 from gatewayd.model.operator_api import ErrorBody, ErrorDetail
 from gatewayd.model.records.dead_letter import NotADeadLetter
+from gatewayd.ports.channel import HttpProblem
 
 Code = Literal[
     "bad_request",
@@ -23,7 +25,6 @@ Code = Literal[
     "method_not_allowed",
     "request_timeout",
     "conflict",
-    "other_login",
     "body_too_large",
     "unsupported_media_type",
     "misdirected",
@@ -48,7 +49,6 @@ STATUS: Final[Mapping[Code, int]] = {
     "method_not_allowed": 405,
     "request_timeout": 408,
     "conflict": 409,
-    "other_login": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,
     "misdirected": 421,
@@ -64,18 +64,31 @@ STATUS: Final[Mapping[Code, int]] = {
     "http_version_not_supported": 505,
 }
 
+BODY_SECONDS: Final = 30.0
+"""The limit from the end of the head to the end of the body."""
+BODY_TOO_LATE: Final = f"the body took longer than {BODY_SECONDS:g} s"
+
 RETRY_SECONDS: Final = 5
 """``Retry-After`` of an error that may pass by itself, if its raiser gives no other."""
 _MAY_PASS: Final = ("overloaded", "draining", "unavailable", "too_many_requests")
 
+_MESSAGES: Final = {
+    404: "there is nothing at this path",
+    405: "this path does not take this method: see Allow",
+    408: BODY_TOO_LATE,
+    413: "the body is larger than gateway.max_body_bytes: send less",
+}
+"""What is said of an error of the framework."""
 # The first code of each status, for a status that comes from a library.
 _CODE_OF: Final[dict[int, Code]] = {status: code for code, status in reversed(tuple(STATUS.items()))}
 
 
-class HttpError(Exception):
-    """The error response of a request. Any handler may raise it; it is not logged as a bug.
+class HttpError(HttpProblem):
+    """The error response of a request. Any handler may raise it; it is not logged as a bug. As a problem it passes through the
+    code of a plug-in.
 
-    ``headers`` are added to the response; ``retry_after`` is in whole seconds. ``message`` is shown to the client.
+    ``headers`` are added to the response; ``retry_after`` is in whole seconds; ``own_code`` is shown in place of ``code``.
+    ``message`` is shown to the client.
     """
 
     def __init__(
@@ -86,16 +99,21 @@ class HttpError(Exception):
         status: int | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        own_code: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.code: Code = code
-        self.message = message
-        self.status = STATUS[code] if status is None else status
+        super().__init__(STATUS[code] if status is None else status, own_code or code, message)
         self.headers = dict(headers or {})
         if retry_after is None and code in _MAY_PASS:
             retry_after = RETRY_SECONDS
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
+
+    @staticmethod
+    def of(problem: HttpProblem) -> "HttpError":
+        """The response to a problem, whose code may be a plug-in's own."""
+        if isinstance(problem, HttpError):
+            return problem
+        return error_of_status(problem.status, problem.message, own_code=problem.code)
 
     @property
     def body(self) -> bytes:
@@ -107,10 +125,18 @@ class AnswerCut(Exception):
     """A response body ended in the middle: the server closes the connection, so that the client notices."""
 
 
-def error_of_status(status: int, message: str | None = None, *, headers: Mapping[str, str] | None = None) -> HttpError:
+def error_of_status(
+    status: int, message: str | None = None, *, headers: Mapping[str, str] | None = None, own_code: str | None = None
+) -> HttpError:
     """The error for a status of a library. An unknown 4xx is a bad_request, an unknown 5xx internal."""
     code = _CODE_OF.get(status) or ("bad_request" if status < 500 else "internal")
-    return HttpError(code, message or HTTPStatus(status).phrase, status=status, headers=headers)
+    return HttpError(code, message or HTTPStatus(status).phrase, status=status, headers=headers, own_code=own_code)
+
+
+def error_of_framework(error: HTTPException) -> HttpError:
+    """The response to an error of the framework."""
+    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    return error_of_status(error.code or 500, _MESSAGES.get(error.code or 500), headers=headers)
 
 
 def error_of(error: GatewayError) -> HttpError:

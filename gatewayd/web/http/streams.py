@@ -32,7 +32,7 @@ class StreamedBody(ResponseBody):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Release what the body holds. The response calls it once, sent or not."""
+        """Release what the body holds. Called at the end of the response, sent or not; a second time is no error."""
 
 
 def event_stream(body: StreamedBody) -> Response:

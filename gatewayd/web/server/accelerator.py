@@ -11,12 +11,12 @@ import trio
 from msgspec import Struct
 
 from gatewayd.ports.channel import WebhookRequest
-from gatewayd.web.http.bodies import BODY_SECONDS, BODY_TOO_LATE
-from gatewayd.web.http.errors import HttpError
+from gatewayd.web.http.bodies import headers_of
+from gatewayd.web.http.errors import BODY_SECONDS, BODY_TOO_LATE, HttpError
 from gatewayd.web.http.paths import is_one_spelling
 from gatewayd.web.http.response import render_response
 from gatewayd.web.server.head import RequestHead
-from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, headers_of, parse_target
+from gatewayd.web.webhooks import PREFIX, Receipt, WebhookDesk, parse_target
 
 # Exactly the targets that the route matches.
 _TARGET: Final = re.compile(re.escape(PREFIX).encode() + rb"[^/?]+/[^/?]+(?:\?.*)?\Z")

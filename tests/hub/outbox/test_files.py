@@ -11,9 +11,9 @@ from msgspec.structs import replace as replaced
 
 from gatewayd.channels.loopback import PLUGIN
 from gatewayd.hub.operations.trace import Tracer
-from gatewayd.hub.operations.transcript import lines_of
 from gatewayd.hub.outbox import files as module
 from gatewayd.hub.outbox.files import TooLarge, shown_name
+from gatewayd.kit.transcript import lines_of
 from gatewayd.model.message.payload import SendFile, SendText
 from gatewayd.ports.channel import TextLimit
 from gatewayd.ports.store import OutboundRow

@@ -97,11 +97,11 @@ async def test_a_client_behind_a_proxy_is_bounded_by_its_requests(tmp_path: Path
                 answer = await client.ask(refused)
                 assert (answer.status, answer.code) == (429, "too_many_requests")
         other = headers | {"X-Forwarded-For": "203.0.113.9, 203.0.113.10"}
-        assert (await clients[3].ask(request("GET", "/v1/webchat/history", headers=other))).status == 401
+        assert (await clients[3].ask(request("GET", "/v1/channels", headers=other))).status == 403
         assert (await clients[3].ask(request("GET", "/health", headers=headers))).status == 200
         assert (await clients[0].answer()).status == 408
         async with dial_from(site, PROXY) as client:
-            assert (await client.ask(request("GET", "/v1/webchat/history", headers=headers))).status == 401
+            assert (await client.ask(request("GET", "/v1/channels", headers=headers))).status == 403
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from gatewayd.agents import callable as own
 from gatewayd.agents import echo
 from gatewayd.channels import loopback, webchat
+from gatewayd.channels.webchat.http import COOKIE
 from gatewayd.channels.webchat.login import Login, log_in, new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.config import (
@@ -34,7 +35,6 @@ from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.tokens import digest_of
-from gatewayd.web.webchat.routes import COOKIE
 from tests.web import attached, hook
 from tests.web.api.test_reload import REPORT
 from tests.web.client import dial, now, request

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from structlog.typing import EventDict
 
-from gatewayd.web.http.bodies import BODY_SECONDS
+from gatewayd.web.http.errors import BODY_SECONDS
 from gatewayd.web.server.connection import HEAD_SECONDS
 from gatewayd.web.server.http1 import KEEP_ALIVE_SECONDS
 from tests.examples import examples

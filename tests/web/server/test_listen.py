@@ -259,7 +259,7 @@ async def test_the_host_is_checked_on_whatever_was_handed_over(tmp_path: Path, c
             ):
                 for host, status in hosts.items():
                     async with await connect() as stream:
-                        answer = await RawClient(stream).ask(request("GET", "/", headers={"Host": host}))
+                        answer = await RawClient(stream).ask(request("GET", "/trace", headers={"Host": host}))
                         assert (host, answer.status) == (host, status)
             server.stop()
 

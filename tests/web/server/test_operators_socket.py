@@ -138,6 +138,6 @@ async def test_the_host_of_the_port_is_that_of_the_socket(tmp_path: Path, place:
         listeners = await open_listeners("127.0.0.9:0")
         with operators_socket(place.parent) as operators:
             await nursery.start(partial(server.serve, operators=operators), listeners)
-            assert await ask(place, request("GET", "/", host="127.0.0.9")) == 200
+            assert await ask(place, request("GET", "/trace", host="127.0.0.9")) == 200
             server.stop()
             await server.wait_stopped()

@@ -36,7 +36,6 @@ def begun(target: str, **headers: str) -> bytes:
         ("/v1/chat/inbound", {"Content-Type": "application/json"}, 401),
         ("/v1/approvals/none", {"Authorization": f"Bearer {token_of('read')}"}, 403),
         ("/v1/console/login", {"Content-Type": "application/json"}, 413),
-        ("/v1/webchat/login", {"Content-Type": "application/json"}, 413),
     ],
 )
 async def test_what_nobody_will_take_is_refused_before_its_body_is_there(

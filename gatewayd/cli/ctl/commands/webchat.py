@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from gatewayd.channels.webchat.api import Link, MakeLink, Revoke, Sessions
 from gatewayd.cli.ctl.commands.answer import print_answer
 from gatewayd.cli.ctl.commands.console import link_lines
 from gatewayd.cli.ctl.connection.options import Json, options_of
 from gatewayd.cli.ctl.exit_codes import UsageError
 from gatewayd.cli.ctl.wording import clean, count, duration, one_line
 from gatewayd.model.config import Name
-from gatewayd.model.operator_api import MakeWebchatLink, RevokeWebchat, WebchatLink, WebchatSessions
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -46,21 +46,21 @@ def link(
     as_json: Json = False,
 ) -> None:
     """Print a login link for the chat page. It works once: treat it as a password."""
-    wanted = MakeWebchatLink(name or "owner")
+    wanted = MakeLink(name or "owner")
 
-    def lines(link: WebchatLink, now: float, width: int) -> Iterator[str]:
+    def lines(link: Link, now: float, width: int) -> Iterator[str]:
         return link_lines(link, now, prefix=f"for {wanted.name}, ")
 
-    print_answer(options_of(ctx), "/v1/webchat/links", WebchatLink, lines, post=wanted, scope="admin", as_json=as_json)
+    print_answer(options_of(ctx), "/v1/webchat/links", Link, lines, post=wanted, scope="admin", as_json=as_json)
 
 
 @webchat.command("sessions")
 def list_sessions(ctx: typer.Context, as_json: Json = False) -> None:
     """List the logins of the chat page."""
-    print_answer(options_of(ctx), "/v1/webchat/sessions", WebchatSessions, _logins, scope="admin", as_json=as_json)
+    print_answer(options_of(ctx), "/v1/webchat/sessions", Sessions, _logins, scope="admin", as_json=as_json)
 
 
-def _logins(answer: WebchatSessions, now: float, width: int) -> "Iterator[Text | str]":
+def _logins(answer: Sessions, now: float, width: int) -> "Iterator[Text | str]":
     from rich.text import Text
 
     from gatewayd.cli.ctl.output.screen import Column, print_note, table
@@ -89,11 +89,11 @@ def revoke(
     """End a login, or all logins of a name. Open pages end, too."""
     if (session is None) == (name is None):
         raise UsageError("Which login? gatewayctl webchat revoke ID, or gatewayctl webchat revoke --name NAME.")
-    wanted = RevokeWebchat(session, name)
-    print_answer(options_of(ctx), "/v1/webchat/revoke", WebchatSessions, _ended, post=wanted, scope="admin", as_json=as_json)
+    wanted = Revoke(session, name)
+    print_answer(options_of(ctx), "/v1/webchat/revoke", Sessions, _ended, post=wanted, scope="admin", as_json=as_json)
 
 
-def _ended(ended: WebchatSessions, now: float, width: int) -> Iterator[str]:
+def _ended(ended: Sessions, now: float, width: int) -> Iterator[str]:
     for each in ended.sessions:
         yield f"ended: {one_line(each.id)} ({one_line(each.name)})"
     if ended.links or not ended.sessions:

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -12,16 +12,15 @@ import trio
 import trio.testing
 
 from gatewayd.channels.webchat.channel import WebchatChannel, open_webchat
+from gatewayd.channels.webchat.conversation import PING_SECONDS, Conversation, Cursor, feed
 from gatewayd.channels.webchat.login import Login, log_in, log_out, new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import Choice, Draft, EditText, OutboundPayload, PressAnswer, RichText, SendText, Typing
-from gatewayd.ports.channel import AccountConfig
-from gatewayd.ports.store import OutboundDraft
+from gatewayd.ports.channel import AccountConfig, HttpDesk
+from gatewayd.ports.store import OutboundDraft, TranscriptRow
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.testing.channel_contract import Services
-from gatewayd.web.http.waits import Waits
-from gatewayd.web.webchat.conversation import PING_SECONDS, Conversation, ConversationFeed, Cursor
 from tests.stores.opened_before import open_store
 from tests.web.client import now
 
@@ -33,17 +32,27 @@ SHOWN = [[{"label": "Yes", "data": "1:yes"}, {"label": "No", "data": "1:no"}]]
 
 
 class Room:
-    """The store, the channel and one login; the hub's part is played by ``hear`` and ``answer``."""
+    """The store, the channel and one login; the hub's part is played by ``hear`` and ``answer``. It is the desk, too, as far as a
+    conversation needs one."""
 
     def __init__(self, store: SqliteStore, channel: WebchatChannel, login: Login) -> None:
         self.store = store
         self.channel = channel
         self.login = login
-        self.waits = Waits()
-        self.conversation = Conversation(store, login, "main", now=now)
+        self.logins = store
+        self.now = now
+        self.conversation = Conversation(cast(HttpDesk, self), login)
 
-    def feed(self, cursor: Cursor | None = None) -> ConversationFeed:
-        return ConversationFeed(self.conversation, self.channel, cursor or Cursor(), self.waits)
+    @asynccontextmanager
+    async def feed(self, cursor: Cursor | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        pieces = feed(self.conversation, self.channel, cursor or Cursor())
+        try:
+            yield pieces
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
+
+    async def transcript(self, peer: Peer, *, limit: int) -> list[TranscriptRow]:
+        return await self.store.transcript("webchat", "main", peer, limit=limit)
 
     async def hear(self, text: str, name: str = "alice") -> None:
         key = f"{name}:{text}"
@@ -78,7 +87,7 @@ async def room(path: Path) -> AsyncIterator[Room]:
         yield Room(store, channel, login)
 
 
-async def next_events(feed: ConversationFeed) -> list[Event]:
+async def next_events(feed: AsyncIterator[bytes]) -> list[Event]:
     """What the next block of the stream tells."""
     block = await anext(feed)
     events = []
@@ -220,10 +229,7 @@ async def jump_when_blocked(clock: trio.testing.MockClock) -> None:
     clock.jump(PING_SECONDS)
 
 
-@pytest.mark.parametrize("end", ["channel", "server"])
-async def test_the_stream_ends_with_the_channel_and_with_the_server(
-    end: str, tmp_path: Path, mock_clock: trio.testing.MockClock
-) -> None:
+async def test_the_stream_ends_with_the_channel(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     async with room(tmp_path) as here:
         async with here.feed() as feed, trio.open_nursery() as nursery:
             await here.hear("hello")
@@ -232,7 +238,7 @@ async def test_the_stream_ends_with_the_channel_and_with_the_server(
 
             async def finish() -> None:
                 await trio.testing.wait_all_tasks_blocked()
-                here.channel.close() if end == "channel" else here.waits.end_all()
+                here.channel.close()
 
             nursery.start_soon(finish)
             with pytest.raises(StopAsyncIteration):

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from gatewayd.web.http.assets import load_pages
-from tests.web.webchat.site import site
+from gatewayd.channels.webchat.http import load_pages
+from gatewayd.web.http import assets
+from tests.channels.webchat.site import site
 
 
 async def test_the_page_is_served_to_anybody_and_trusts_nobody(tmp_path: Path) -> None:
@@ -23,8 +24,8 @@ async def test_the_page_is_served_to_anybody_and_trusts_nobody(tmp_path: Path) -
 def test_the_page_names_only_its_own_files_and_runs_nothing_inline() -> None:
     pages = load_pages()
     html = pages["index.html"].body.decode()
-    for name in ("webchat.css", "webchat.js", "icon.svg"):
-        assert f"/static/{name}" in html
+    for path in ("/v1/webchat/files/webchat.css", "/v1/webchat/files/webchat.js", "/static/page.css", "/static/icon.svg"):
+        assert f'"{path}"' in html
     assert "<script>" not in html
     assert "style=" not in html
     for name, asset in pages.items():
@@ -35,9 +36,11 @@ def test_the_page_names_only_its_own_files_and_runs_nothing_inline() -> None:
 
 async def test_every_file_of_the_page_is_served_and_nothing_beside(tmp_path: Path) -> None:
     async with site(tmp_path) as here, here.client() as client:
-        for name, asset in load_pages().items():
-            answer = await client.get(f"/static/{name}")
-            assert answer.content == asset.body
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        for wrong in ("/static/webchat.py", "/static/%2e%2e/webchat.py", "/static/", "/static/../auth.py"):
-            assert (await client.get(wrong)).status_code == 404
+        for folder, files in (("/v1/webchat/files", load_pages()), ("/static", assets.load_pages())):
+            for name, asset in files.items():
+                answer = await client.get(f"{folder}/{name}")
+                assert answer.content == asset.body
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            for wrong in ("webchat.py", "%2e%2e/webchat.py", "", "../auth.py", "../http.py", "%2e%2e%2fhttp.py"):
+                assert (await client.get(f"{folder}/{wrong}")).status_code == 404
+        assert not load_pages().keys() & assets.load_pages().keys()

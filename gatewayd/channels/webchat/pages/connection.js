@@ -1,8 +1,8 @@
 // The connection to gatewayd: JSON requests that name the person whom the page shows, and the stream of events with a watchdog.
 // Without a stream the page polls every few seconds.
 
-import { send } from "./http.js";
-import { StreamSlot } from "./stream-slot.js";
+import { send } from "/static/http.js";
+import { StreamSlot } from "/static/stream-slot.js";
 
 const SILENCE_MS = 40_000; // gatewayd sends a ping every 15 s
 const HELLO_MS = 6_000;

@@ -8,11 +8,11 @@ import trio
 from msgspec.structs import replace
 
 from gatewayd.channels.webchat.channel import PAGES_PER_NAME, WebchatChannel, client_id_of
+from gatewayd.channels.webchat.http import LONGEST_TEXT
 from gatewayd.model.config import (
     LimitsSection,
 )
-from gatewayd.web.webchat.routes import LONGEST_TEXT
-from tests.web.webchat.site import CONFIG, site, streaming, wait_reply
+from tests.channels.webchat.site import CONFIG, site, streaming, wait_reply
 
 
 async def test_a_message_is_answered_and_both_are_in_the_history(tmp_path: Path) -> None:

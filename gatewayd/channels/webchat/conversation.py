@@ -1,24 +1,22 @@
 """A conversation of the web chat as the page shows it: its lines from the store, and the stream of its events."""
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Final, Literal
 
+import anyio
 import anyio.to_thread
 import msgspec
-import trio
 from msgspec import Struct
 
 from gatewayd.channels.webchat.channel import Page, PageUpdate, WebchatChannel, client_id_of
 from gatewayd.channels.webchat.login import Login, find_login
-from gatewayd.hub.operations.transcript import ChatLine, lines_of
 from gatewayd.kit.html import markdown_to_html
+from gatewayd.kit.transcript import ChatLine, lines_of
 from gatewayd.model.errors import Overloaded, StoreRefused
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice
-from gatewayd.ports.store import Store
-from gatewayd.web.http.streams import StreamedBody
-from gatewayd.web.http.waits import Waits
+from gatewayd.ports.channel import HttpDesk
 
 HISTORY_LINES: Final = 200
 PING_SECONDS: Final = 15.0
@@ -93,15 +91,13 @@ class Cursor(Struct, frozen=True):
 
 
 class Conversation:
-    """The web chat of one login on the account ``account``. Holds no resources."""
+    """The web chat of one login. Holds no resources."""
 
-    def __init__(self, store: Store, login: Login, account: str, *, now: Callable[[], float]) -> None:
+    def __init__(self, desk: HttpDesk, login: Login) -> None:
         self.name = login.name
         self.session = login.id
-        self._store = store
+        self._desk = desk
         self._login = login
-        self._account = account
-        self._now = now
 
     async def history(self, limit: int) -> History:
         """:raises StoreRefused: it cannot be read."""
@@ -122,97 +118,56 @@ class Conversation:
 
     async def is_open(self) -> bool:
         """Whether the login has not ended. :raises StoreRefused: it cannot be read."""
-        return await find_login(self._store, self._login.token, self._now()) is not None
+        return await find_login(self._desk.logins, self._login.token, self._desk.now()) is not None
 
     async def _transcript(self, limit: int) -> list[ChatLine]:
-        return lines_of(await self._store.transcript("webchat", self._account, Peer("dm", self.name), limit=limit))
+        return lines_of(await self._desk.transcript(Peer("dm", self.name), limit=limit))
 
     async def _shown(self, lines: list[ChatLine]) -> list[Line]:
         return await anyio.to_thread.run_sync(_show, lines, self.name)
 
 
-class ConversationFeed(StreamedBody):
-    """The body of a page's stream of server-sent events: hello, then message, edit, answer, draft, typing and ping.
+async def feed(conversation: Conversation, channel: WebchatChannel, cursor: Cursor) -> AsyncIterator[bytes]:
+    """The stream of a page, as server-sent events: hello, then message, edit, answer, draft, typing and ping.
 
-    It ends when the login or the channel ends, the server stops, or the store fails: the page reconnects and learns why.
+    It ends when the login or the channel ends, or the store fails: the page reconnects and learns why.
     """
+    # Overloaded: another page took the last slot, and the stream ends at once.
+    with suppress(Overloaded, StoreRefused), channel.subscribe(conversation.name, conversation.session) as page:
+        # The login may have ended before the page was subscribed.
+        if not await conversation.is_open():
+            return
+        yield _event("hello")
+        update: PageUpdate | None = PageUpdate(lines=True)  # lines may have come between the history and this stream
+        beat_at = anyio.current_time() + PING_SECONDS
+        while update is not None:
+            pause_seconds, events = 0.0, []
+            if update.lines:
+                lines, edited, cursor = await conversation.lines_after(cursor)
+                events += [_event("edit", line) for line in edited] + [_event("message", line) for line in lines]
+            events += [_event("answer", Answered(answer.press, answer.text)) for answer in update.answers]
+            if update.draft is not None:
+                html = await anyio.to_thread.run_sync(markdown_to_html, update.draft.text)
+                events.append(_event("draft", DraftShown(update.draft.turn_id, html)))
+                pause_seconds = len(html) / _DRAFT_CHARS_PER_SECOND
+            elif update.typing:
+                events.append(_event("typing"))
+            if anyio.current_time() >= beat_at:
+                if not await conversation.is_open():
+                    return
+                events.append(_event("ping"))
+                beat_at = anyio.current_time() + PING_SECONDS
+            if events:
+                yield b"".join(events)
+            await anyio.sleep(pause_seconds)
+            update = await _next_update(page, until=beat_at)
 
-    def __init__(self, conversation: Conversation, channel: WebchatChannel, cursor: Cursor, waits: Waits) -> None:
-        self._conversation = conversation
-        self._channel = channel
-        self._cursor = cursor
-        self._waits = waits
-        self._page: Page | None = None
-        self._stack = ExitStack()
-        self._greeted = False
-        self._known = PageUpdate(lines=True)  # lines may have come between the history and this stream
-        self._pause_seconds = 0.0
-        self._beat_at = 0.0
 
-    async def __aenter__(self) -> "ConversationFeed":
-        with suppress(Overloaded):  # another page took the last slot: the stream ends at once
-            self._page = self._stack.enter_context(self._channel.subscribe(self._conversation.name, self._conversation.session))
-        self._beat_at = trio.current_time() + PING_SECONDS
-        return self
-
-    async def aclose(self) -> None:
-        self._stack.close()
-
-    async def __anext__(self) -> bytes:
-        if self._page is None:
-            raise StopAsyncIteration
-        try:
-            if not self._greeted:
-                return await self._greet()
-            while not self._waits.over:
-                if block := await self._next_block(self._page):
-                    return block
-        except StoreRefused:
-            pass
-        raise StopAsyncIteration
-
-    async def _greet(self) -> bytes:
-        """The login may have ended before the page was subscribed.
-
-        :raises StopAsyncIteration: it has.
-        """
-        self._greeted = True
-        if not await self._conversation.is_open():
-            raise StopAsyncIteration
-        return _event("hello")
-
-    async def _next_block(self, page: Page) -> bytes:
-        update = await self._next_update(page)
-        if update is None:
-            raise StopAsyncIteration
-        events = []
-        if update.lines:
-            lines, edited, self._cursor = await self._conversation.lines_after(self._cursor)
-            events += [_event("edit", line) for line in edited] + [_event("message", line) for line in lines]
-        events += [_event("answer", Answered(answer.press, answer.text)) for answer in update.answers]
-        if update.draft is not None:
-            html = await anyio.to_thread.run_sync(markdown_to_html, update.draft.text)
-            events.append(_event("draft", DraftShown(update.draft.turn_id, html)))
-            self._pause_seconds = len(html) / _DRAFT_CHARS_PER_SECOND
-        elif update.typing:
-            events.append(_event("typing"))
-        if trio.current_time() >= self._beat_at:
-            if not await self._conversation.is_open():
-                raise StopAsyncIteration
-            events.append(_event("ping"))
-            self._beat_at = trio.current_time() + PING_SECONDS
-        return b"".join(events)
-
-    async def _next_update(self, page: Page) -> PageUpdate | None:
-        """What happens next; no update at all when it is time for a ping; None when the channel is closed."""
-        update: PageUpdate | None = self._known
-        self._known = PageUpdate()
-        if update == PageUpdate():
-            await trio.sleep(self._pause_seconds)
-            self._pause_seconds = 0.0
-            with self._waits.until(self._beat_at - trio.current_time()):
-                update = await page.wait_update()
-        return update
+async def _next_update(page: Page, *, until: float) -> PageUpdate | None:
+    """What happens next; no update at all when it is time for a ping; None when the channel is closed."""
+    with anyio.CancelScope(deadline=until):
+        return await page.wait_update()
+    return PageUpdate()
 
 
 def _show(lines: list[ChatLine], name: str) -> list[Line]:

@@ -13,7 +13,7 @@ from gatewayd.model.config import AgentApprovals, AgentFrame, AgentSettings, App
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice, RichText, SendText
 from gatewayd.ports.store import OutboundDraft
-from tests.web.webchat.site import CONFIG, Site, site, streaming
+from tests.channels.webchat.site import CONFIG, Site, site, streaming
 
 YES_NO = ((Choice("Yes", "ap:none:once"), Choice("No", "ap:none:deny")),)
 APPROVED_BY_ALICE = replace(

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from gatewayd.channels.webchat.channel import WebchatChannel
+from gatewayd.channels.webchat.conversation import Conversation, Cursor, feed
+from gatewayd.channels.webchat.http import COOKIE
 from gatewayd.channels.webchat.login import end_session, find_login, list_sessions, log_in, prolong
-from gatewayd.web.api.webchat_sessions import open_channel
-from gatewayd.web.http.waits import Waits
-from gatewayd.web.webchat.conversation import Conversation, ConversationFeed, Cursor
-from gatewayd.web.webchat.routes import COOKIE
-from tests.web.webchat.site import OPS, site, streaming
+from tests.channels.webchat.site import OPS, site, streaming
 
 
 async def test_a_login_is_listed_without_its_secret(tmp_path: Path) -> None:
@@ -89,14 +88,14 @@ async def test_one_that_has_expired_is_no_login(tmp_path: Path) -> None:
 
 async def test_a_page_that_opens_while_its_login_ends_is_not_greeted(tmp_path: Path) -> None:
     async with site(tmp_path) as here, here.logged_in() as client:
-        channel, waits = open_channel(here.gateway), Waits()
-        assert channel is not None
+        desk = here.desk()
+        channel = desk.require_channel()
+        assert isinstance(channel, WebchatChannel)
         login = await find_login(here.gateway.store, client.cookies[COOKIE], time.time())
         assert login is not None
-        feed = ConversationFeed(Conversation(here.gateway.store, login, "main", now=time.time), channel, Cursor(), waits)
+        blocks = feed(Conversation(desk, login), channel, Cursor())
         await end_session(here.gateway.store, login.id, time.time())
-        async with feed as blocks:
-            assert [block async for block in blocks] == []
+        assert [block async for block in blocks] == []
 
 
 async def test_a_login_that_is_ended_while_it_is_prolonged_stays_ended(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import trio
 from gatewayd.agents import echo
 from gatewayd.agents.echo import EchoSettings
 from gatewayd.channels.webchat import PLUGIN
+from gatewayd.channels.webchat.http import COOKIE
 from gatewayd.channels.webchat.login import new_login_link
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.hub.gateway import Gateway
@@ -29,15 +30,17 @@ from gatewayd.model.config import (
 )
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
+from gatewayd.ports.channel import HttpDesk
+from gatewayd.web.access.auth import Auth
 from gatewayd.web.app import create_app
+from gatewayd.web.plugin_routes.desk import Desk
 from gatewayd.web.server.listen import open_listeners
 from gatewayd.web.server.server import GatewayServer
-from gatewayd.web.webchat.routes import COOKIE
 from gatewayd.wiring import build_gateway, run_hub
 from tests.hub.house import NoStalls
 from tests.stores.opened_before import open_store
 from tests.web.client import RawClient, dial, request
-from tests.web.site import no_reload
+from tests.web.site import no_reload, sites_of
 
 PATIENCE = 20.0
 TOKENS = {
@@ -67,6 +70,11 @@ class Site:
         self.gateway = gateway
         self.url = url
 
+    def desk(self) -> HttpDesk:
+        """What the routes of the account get."""
+        auth = Auth(self.gateway.store, AuthSection(), now=self.gateway.now)
+        return Desk(self.gateway, auth, self.gateway.manager.account("webchat", "main"))
+
     def client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(base_url=self.url, verify=False, trust_env=False, timeout=PATIENCE)
 
@@ -92,12 +100,10 @@ async def site(state_dir: Path, config: GatewayConfig = CONFIG) -> AsyncIterator
             httpx2.AsyncClient() as http,
             anyio.create_task_group() as nursery,
         ):
-            gateway = build_gateway(
-                config, Registry.of([PLUGIN], [echo.PLUGIN]), store, http, state_dir=state_dir, stalls=NoStalls()
-            )
-            server = GatewayServer(
-                create_app(gateway, no_reload, {}, max_connections=100), max_body_bytes=1_048_576, grace_seconds=0.2
-            )
+            registry = Registry.of([PLUGIN], [echo.PLUGIN])
+            gateway = build_gateway(config, registry, store, http, state_dir=state_dir, stalls=NoStalls())
+            app = create_app(gateway, no_reload, {}, sites_of(registry), max_connections=100)
+            server = GatewayServer(app, max_body_bytes=1_048_576, grace_seconds=0.2)
             async with run_hub(gateway, parent=nursery):
                 [url] = await nursery.start(server.serve, await open_listeners("127.0.0.1:0"))
                 gateway.enter("ready")

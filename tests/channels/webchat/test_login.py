@@ -6,12 +6,12 @@ import httpx2
 import pytest
 from msgspec.structs import replace
 
+from gatewayd.channels.webchat.http import COOKIE
 from gatewayd.model.config import (
     GatewaySection,
 )
 from gatewayd.web.access.auth import FAILURES_PER_WINDOW
-from gatewayd.web.webchat.routes import COOKIE
-from tests.web.webchat.site import CONFIG, ENDPOINTS, OPS, post_and_answer, site
+from tests.channels.webchat.site import CONFIG, ENDPOINTS, OPS, post_and_answer, site
 
 
 async def test_a_login_link_works_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.hub.operations.transcript import ChatLine, lines_of
+from gatewayd.kit.transcript import ChatLine, lines_of
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, RichText, SendText
 from gatewayd.ports.store import TranscriptRow
