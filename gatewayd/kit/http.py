@@ -213,17 +213,21 @@ def describe(failure: Exception, what: str, *, written: bool, repeatable: bool) 
     """The error for ``failure``: its class says what helps, its text has no secret."""
     if isinstance(failure, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return NeedsOperator(f"{what}: the address in the configuration is not a usable http or https URL")
-    if isinstance(failure, CannotUnpack):
-        words = str(failure)
-    else:
-        words = next((words for kind, words in _WORDS if isinstance(failure, kind)), type(failure).__name__)
-    if isinstance(failure, httpx2.ConnectError) and (why := _why_not_connected(failure)):
-        words = f"{words}: {why}"
-    if isinstance(failure, httpx2.ProxyError) and (status := _STATUS.match(str(failure))):
-        words = f"{words}: it answered {status[0]}"
     if written and not repeatable:
-        return OutcomeUnknown(f"{what}: {words}; it may or may not have been carried out")
-    return TryAgain(f"{what}: {words}")
+        return OutcomeUnknown(f"{what}: {words_for(failure)}; it may or may not have been carried out")
+    return TryAgain(f"{what}: {words_for(failure)}")
+
+
+def words_for(failure: Exception) -> str:
+    """What went wrong, as the end of a sentence, without a secret."""
+    if isinstance(failure, CannotUnpack):
+        return str(failure)
+    words = next((words for kind, words in _WORDS if isinstance(failure, kind)), type(failure).__name__)
+    if isinstance(failure, httpx2.ConnectError) and (why := _why_not_connected(failure)):
+        return f"{words}: {why}"
+    if isinstance(failure, httpx2.ProxyError) and (status := _STATUS.match(str(failure))):
+        return f"{words}: it answered {status[0]}"
+    return words
 
 
 def _why_not_connected(failure: BaseException | None) -> str | None:

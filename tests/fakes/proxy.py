@@ -3,12 +3,15 @@
 
 import re
 import ssl
+import subprocess
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import trio
 
 
@@ -66,6 +69,16 @@ async def open_proxy(kind: str = "http", *, password: str | None = None) -> Asyn
     async with listening(proxy.serve_http if kind == "http" else proxy.serve_socks) as port:
         proxy.address = f"127.0.0.1:{port}"
         yield proxy
+
+
+def trusted_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """For 127.0.0.1, and trusted by whoever reads SSL_CERT_FILE."""
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -keyout key.pem -out cert.pem"
+    subprocess.run([*made.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, cwd=folder)
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "cert.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """An account behind a proxy: real ones on loopback, between the driver and the fake Bot API."""
 
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from gatewayd.model.secret import MaybeSecret, Secret
 from gatewayd.testing.channel_contract import Services
 from tests.channels.telegram.rig import account_of, rig_for
 from tests.fakes.bot_api import FakeBotApi
-from tests.fakes.proxy import open_proxy, open_tls_front
+from tests.fakes.proxy import open_proxy, open_tls_front, trusted_certificate
 
 ALICE = 4711
 HELLO = SendText(Peer("dm", str(ALICE)), RichText("hello"))
@@ -29,13 +28,7 @@ PASSWORD = "canary-0f3a"
 
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """For 127.0.0.1, and trusted by whoever reads SSL_CERT_FILE."""
-    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -keyout key.pem -out cert.pem"
-    subprocess.run([*made.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True, cwd=tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
-    return context
+    return trusted_certificate(tmp_path, monkeypatch)
 
 
 @asynccontextmanager
