@@ -24,6 +24,7 @@ from gatewayd.hub.accounts.transport import Reporter, Transport
 from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import RichText, Signal
 from gatewayd.model.status import AccountState, AccountStatus
@@ -217,7 +218,20 @@ class AccountActor:
         """Show more of a message that grows. Raises as ``growth.grow``."""
         if self.channel is None or self._child().state != "running":
             raise TryAgain("the account is not connected")
-        await growth.grow(self.channel, peer, message_id, text, key=key, log=self._log, redact=self._context.redact)
+        own = AccountId(self.settings.channel, self.settings.account)
+        conversation, queue = str(ConversationId(own, peer)), self._context.outbox.queue(own.channel, own.name)
+        left = queue.pause_of(conversation)
+        if left or self._sender.held is not None:
+            raise TryAgain("sends have to wait", after_seconds=left)
+        try:
+            await growth.grow(self.channel, peer, message_id, text, key=key, log=self._log, redact=self._context.redact)
+        except TryAgain as error:
+            # The platform counts all that is sent.
+            if error.scope == "sends":
+                self._sender.hold(error)
+            else:
+                queue.pause(conversation, error.after_seconds or 0.0)
+            raise
 
     async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
         """The bytes of an attachment, from the platform.

@@ -89,6 +89,10 @@ class Sender:
         """Why the account sends nothing for a while, although it is connected."""
         return self._pace.held
 
+    def hold(self, error: TryAgain) -> None:
+        """Send nothing for a while: something else than a send was too fast."""
+        self._pace.hold(error, self._redact(error.reason))
+
     @property
     def seconds_left(self) -> float:
         """How long the running calls may still take, with the settling of their rows. 0 without running calls."""

@@ -124,6 +124,19 @@ class OutboundQueue:
         for number in line.numbers:
             self._drop_text(number)
 
+    def pause(self, conversation: str, seconds: float) -> None:
+        """Pause a conversation, because of something else than a row of it."""
+        line = self._lines.get(conversation)
+        if line is None:
+            line = self._lines[conversation] = _Line(conversation)
+        line.until = max(line.until, trio.current_time() + seconds)
+        self._take_turn(line)
+
+    def pause_of(self, conversation: str) -> float:
+        """For how many seconds a conversation is paused yet."""
+        line = self._lines.get(conversation)
+        return 0.0 if line is None else max(0.0, line.until - trio.current_time())
+
     def note_marked(self, number: int, marked: bool) -> None:
         """A row is being sent now; or it is not, because it was settled elsewhere."""
         if not marked:

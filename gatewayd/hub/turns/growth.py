@@ -71,28 +71,37 @@ class Growth:
 
     async def show(self, running: RunningTurn) -> bool:
         """Show the text so far, at the pace of the channel. False: replies do not grow in this chat."""
-        envelope, now = self._envelope, anyio.current_time()
+        envelope = self._envelope
         if self._row is None and not self._accounts.grows_in(envelope.channel, envelope.account, envelope.peer):
             return False
-        self._next_at = now + BEGIN_SECONDS if self._next_at is None else self._next_at
-        await anyio.sleep_until(self._next_at)
-        if self._is_over or self._plugin is None:
-            return True
-        with suppress(StoreRefused):  # then the next text is shown
-            await self._show(running.text_so_far, self._plugin)
+        if self._next_at is None:
+            self._note_pause(BEGIN_SECONDS)
+        is_shown = False
+        while not is_shown:
+            await anyio.sleep_until(self._next_at or 0.0)
+            with suppress(StoreRefused):
+                is_shown = await self._show(running.text_so_far)
+            if not is_shown:
+                self._note_pause(EVERY_SECONDS)
         return True
 
-    async def _show(self, text: str, plugin: ChannelPlugin) -> None:
+    async def _show(self, text: str) -> bool:
+        """Whether it is shown, as far as it will be."""
+        plugin = self._plugin
+        if self._is_over or plugin is None:
+            return True
         if self._row is None:
             await self._begin(text, plugin)
-            return
+            return True
         body = next(iter(bodies_of(text, plugin)), RichText(""))
         # A turn that is run again begins anew, and a message that becomes shorter is hard to read.
         if len(body.text) < len(self._shown.text) or body == self._shown:
-            return
+            return True
         message_id = await self._find_message_id(self._row)
-        if message_id is not None:
-            await self._grow(self._row, message_id, body)
+        if message_id is None:
+            return self._is_over
+        await self._grow(self._row, message_id, body)
+        return self._is_over or self._shown == body
 
     async def _begin(self, text: str, plugin: ChannelPlugin) -> None:
         drafts = draft_replies(self._envelope, text, plugin, turn_id=self._turn.turn_id)
@@ -129,7 +138,7 @@ class Growth:
         self._note_pause(pause)
 
     def _note_pause(self, seconds: float) -> None:
-        self._next_at = anyio.current_time() + seconds
+        self._next_at = max(self._next_at or 0.0, anyio.current_time() + seconds)
 
     async def end(self, text: str, *, is_answer: bool) -> list[OutboundDraft] | None:
         """The rows that end the turn with this text, the edit of the growing reply first. What is no answer is written under

@@ -104,9 +104,8 @@ async def open_town(
             tasks.cancel_scope.cancel()
 
 
-async def says(turn: Turn, *texts: str, every: float = 3.0) -> None:
+async def says(turn: Turn, *texts: str, every: float = 3.0, before: str = "") -> None:
     """Stream up to each of these texts, which begin with each other."""
-    before = ""
     for text in texts:
         await turn.emit(TextDelta(text.removeprefix(before)))
         before = text
@@ -293,6 +292,33 @@ async def test_the_pause_that_the_channel_asks_for_is_kept(tmp_path: Path, autoj
         assert town.shown == [MIDDLE]
 
 
+async def test_a_pause_of_the_chat_holds_for_the_reply_and_for_its_growth(tmp_path: Path, autojump_clock: MockClock) -> None:
+    calls: list[float] = []
+
+    async def noted_call() -> None:
+        calls.append(trio.current_time())
+
+    async def noted(turn: Turn) -> str:
+        await says(turn, BEGINNING)
+        town.platform.before_send.next(failing(TryAgain("slow down", after_seconds=60, scope="conversation")))
+        await turn.emit(Notice("the provider is slow"))
+        began.append(trio.current_time())
+        await says(turn, MIDDLE, every=70, before=BEGINNING)
+        town.platform.before_grow.next(failing(TryAgain("slow down", after_seconds=50, scope="conversation")))
+        await says(turn, WHOLE, before=MIDDLE)
+        began.append(trio.current_time())
+        return WHOLE
+
+    began: list[float] = []
+    async with open_town(tmp_path, noted) as town:
+        town.platform.before_grow.always(noted_call)
+        await town.answered("go")
+        assert town.shown == [MIDDLE, "the provider is slow"]
+        assert calls[0] - began[0] >= 60
+        await anyio.sleep(60)
+        assert town.shown == [WHOLE, "the provider is slow"]
+
+
 async def test_the_end_waits_for_a_call_in_progress(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_town(tmp_path, tells) as town:
         town.platform.before_grow.next(taking(4))
@@ -314,7 +340,7 @@ async def test_what_a_call_that_was_cut_does_late_is_overwritten_by_the_end(tmp_
 
         town.platform.before_grow.next(cut)
         await town.answered("go")
-        assert list(town.platform.grown) == [("1", MIDDLE)]
+        assert list(town.platform.grown) == [("1", MIDDLE)] * 2
         assert town.shown == [WHOLE]
 
 
@@ -333,7 +359,7 @@ async def test_a_notice_stands_behind_the_message_that_grows(tmp_path: Path, aut
     async def noted(turn: Turn) -> str:
         await says(turn, BEGINNING)
         await turn.emit(Notice("the provider is slow"))
-        await says(turn, MIDDLE)
+        await says(turn, MIDDLE, before=BEGINNING)
         return WHOLE
 
     async with open_town(tmp_path, noted) as town:
@@ -367,11 +393,12 @@ async def test_a_turn_that_is_not_run_again_says_so_in_its_message(tmp_path: Pat
         assert town.shown == [f"{BEGINNING}\n\n{SORRY_LOST}"]
 
 
-async def test_the_end_comes_after_a_crash_right_behind_its_commit(tmp_path: Path, autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("way", [_delayed, lambda platform: platform.before_send.next(hanging)])
+async def test_the_end_comes_after_a_crash_right_behind_its_commit(tmp_path: Path, autojump_clock: MockClock, way: Way) -> None:
     async with open_town(tmp_path, tells) as town:
         row = await town.say("go")
         await anyio.sleep(5)
-        _delayed(town.platform)
+        way(town.platform)
         await town.gateway.backlog.wait_ended(row.id)
         await anyio.sleep(10)
     assert platform_of().texts == [BEGINNING]
