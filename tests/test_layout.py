@@ -91,6 +91,17 @@ def test_a_driver_knows_no_other_driver() -> None:
     assert strangers == []
 
 
+def test_no_module_but_a_channels_own_names_it() -> None:
+    """A channel is known by its manifest. The commands of gatewayctl for one are in cli/."""
+    channels = {head.parent.name for head in ROOT.glob("gatewayd/channels/*/__init__.py")}
+    ours = [path for path in MODULES if not {"channels", "cli", "testing", "agents"} & set(path.relative_to(ROOT).parts)]
+    assert len(channels) > 2
+    assert len(ours) > 100
+    nodes = [(path, node) for path in ours for node in ast.walk(ast.parse(path.read_text()))]
+    assert [name(path) for path, node in nodes if isinstance(node, ast.Constant) and node.value in channels] == []
+    assert [name(path) for path in ours if re.search("web_?chat", path.read_text(), re.I)] == []
+
+
 def anchors(path: Path) -> set[str]:
     """The ids of a page's headings, as GitHub makes them: lower case, punctuation dropped, blanks to hyphens."""
     found: dict[str, int] = {}

@@ -29,7 +29,8 @@ RESERVED: Final = frozenset(
 """Ids that a channel with routes cannot have: the first parts of the paths of gatewayd itself, and the roles of tokens."""
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_PATH: Final = re.compile(r"|(?:[A-Za-z0-9._~-]+|<[a-z_]+>)(?:/(?:[A-Za-z0-9._~-]+|<[a-z_]+>))*")
+_PART: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+|<[a-z_]+>"
+_PATH: Final = re.compile(rf"|(?:{_PART})(?:/(?:{_PART}))*")
 
 
 class HttpProblem(Exception):
@@ -174,9 +175,16 @@ def unusable_routes(plugin: ChannelPlugin) -> str | None:
         )
     if _ID.fullmatch(plugin.id) is None:
         return "the id of a channel with routes of its own is a-z, 0-9, _ and -"
-    wrong = [route.path for route in plugin.routes if _PATH.fullmatch(route.path) is None]
+    wrong = [route.path for route in plugin.routes if not _is_path(route.path)]
     if wrong:
         return f"the path {wrong[0]!r} of a route is none: write it as files/<name>, without a slash at either end"
+    if len({(route.method, route.path) for route in plugin.routes}) < len(plugin.routes):
+        return "two of its routes have the same method and path"
     if plugin.front_page and not (plugin.one_account and any((it.method, it.path) == ("GET", "") for it in plugin.routes)):
         return 'a front page needs one_account and a route GET ""'
     return None
+
+
+def _is_path(path: str) -> bool:
+    names = re.findall("<[a-z_]+>", path)
+    return _PATH.fullmatch(path) is not None and len(set(names)) == len(names)

@@ -105,7 +105,7 @@ class PluginRoutes:
             if site.plugin.front_page and site.plugin.id in configured:
                 [route] = [it for it in site.plugin.routes if (it.method, it.path) == ("GET", "")]
                 return await self._serve(site, route)
-        raise HttpError("not_found", "no configured channel has a page here: the web chat has, see gatewayd init")
+        raise HttpError("not_found", "no configured channel has a page here: gatewayd init writes a file in which one has")
 
     async def _serve(self, site: Site, route: HttpRoute, /, ACCOUNT: str | None = None, **_: str) -> Response:
         operator = None if route.scope is None else (await self._auth.require(route.scope)).label

@@ -1,5 +1,6 @@
 """Who gets into the web chat: links, codes, cookies, and whom an open page shows."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import httpx2
@@ -10,6 +11,7 @@ from gatewayd.channels.webchat.http import COOKIE
 from gatewayd.model.config import (
     GatewaySection,
 )
+from gatewayd.ports.store import TokenRow
 from gatewayd.web.access.auth import FAILURES_PER_WINDOW
 from tests.channels.webchat.site import CONFIG, ENDPOINTS, OPS, post_and_answer, site
 
@@ -103,6 +105,20 @@ async def test_without_an_account_there_is_no_chat(tmp_path: Path) -> None:
     async with site(tmp_path, replace(CONFIG, accounts=())) as here, here.client() as client:
         answer = await client.post("/v1/webchat/links", json={}, headers=OPS)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_logins_from_before_the_routes_were_a_plug_ins_are_valid(tmp_path: Path) -> None:
+    """Rows as they were written then."""
+    async with site(tmp_path) as here, here.client() as client, here.client() as other:
+        digests = {what: sha256(what.encode()).hexdigest() for what in ("a-session-token", "abcdefghijklmnop")}
+        now = here.gateway.now()
+        session = TokenRow(digests["a-session-token"], "web_session", "alice", "webchat", (), now - 86_400.0, now + 86_400.0)
+        await here.gateway.store.put_token(session)
+        code = TokenRow(digests["abcdefghijklmnop"], "login_code", "bob", "webchat", (), now - 60.0, now + 60.0)
+        await here.gateway.store.put_token(code)
+        client.cookies[COOKIE] = "a-session-token"
+        assert (await client.get("/v1/webchat/history")).json()["name"] == "alice"
+        assert (await other.post("/v1/webchat/login", json={"code": "ABCD-efgh-ijkl-mnop"})).json() == {"name": "bob"}
 
 
 async def test_a_page_of_somebody_else_does_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tests of what a channel reads requests and serves pages with."""
