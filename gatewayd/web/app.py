@@ -4,7 +4,7 @@ Checks come in this order: Host (421), Origin (403), route (404, 405), token (40
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
 
 import structlog
 from hypercorn.typing import ASGISendCallable
@@ -19,7 +19,7 @@ from gatewayd.hub.gateway import Gateway
 from gatewayd.model.bind import parse_bind
 from gatewayd.model.config import GatewayConfig
 from gatewayd.model.errors import GatewayError
-from gatewayd.ports.channel import HttpProblem, WebhookRequest
+from gatewayd.ports.channel import HttpProblem, WebhookMethod, WebhookRequest
 from gatewayd.ports.proxy import AgentProxy
 from gatewayd.web.access.auth import Auth
 from gatewayd.web.access.origin import HostPolicy
@@ -127,7 +127,7 @@ def create_app(
     _check_every_request(app)
     _answer_errors(app)
     app.after_request(_finish(app.traffic))
-    app.add_url_rule(f"{PREFIX}<channel>/<account>", "webhook", _webhook_view(app), methods=["POST"])
+    app.add_url_rule(f"{PREFIX}<channel>/<account>", "webhook", _webhook_view(app), methods=get_args(WebhookMethod))
     app.add_url_rule("/static/<name>", "static", _show_file, methods=["GET"])
     for blueprint in (
         health.blueprint(gateway, app.auth),
@@ -223,11 +223,11 @@ def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
     async def webhook(channel: str, account: str) -> Response:
         """The reference: web/server/accelerator.py in front of it gives the same responses."""
         headers = headers_of(request.scope["headers"])
-        app.webhooks.check(channel, account, headers)
+        app.webhooks.check(channel, account, request.method, headers)
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         query = request.query_string.decode("latin-1")
-        asked = WebhookRequest(method="POST", headers=headers, query=query, body=body)
-        receipt = await app.webhooks.answer_in_time(channel, account, asked)
+        asked = WebhookRequest(method=request.method, headers=headers, query=query, body=body)
+        receipt = await app.webhooks.answer(channel, account, asked)
         app.webhooks.afterwards(receipt)
         reply = receipt.reply
         return Response(reply.body, status=reply.status, content_type=reply.content_type)

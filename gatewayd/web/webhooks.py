@@ -1,9 +1,9 @@
-"""``POST /v1/webhooks/{channel}/{account_id}``: journal first, then answer.
+"""``/v1/webhooks/{channel}/{account_id}``: journal first, then answer.
 
-An account has the route when its plug-in has ``webhook=True`` and its open channel implements ReceivesWebhooks. An account that
-does not exist, one without webhooks and one whose channel answers 404 (no secret is set up) look the same from outside. ``Host``
-and ``Origin`` are not checked, because a reverse proxy may rewrite them. The channel checks a signature or secret; without it
-nothing is journaled.
+The methods are those of the manifest. An account has the route when its plug-in has ``webhook=True`` and its open channel
+implements ReceivesWebhooks. An account that does not exist, one without webhooks and one whose channel answers 404 (no secret is
+set up) look the same from outside. ``Host`` and ``Origin`` are not checked, because a reverse proxy may rewrite them. The channel
+checks a signature or secret; without it nothing is journaled.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,7 @@ from gatewayd.web.http.bodies import require_ready
 from gatewayd.web.http.errors import HttpError, error_of, error_of_status
 
 PREFIX: Final = "/v1/webhooks/"
-DELIVER_SECONDS: Final = 10.0
-"""How long to wait for room in the inbox and for the commit. Platforms give up after 5 to 60 s and try again."""
+_USUAL: Final = ("POST",)
 AFTERWARDS_SECONDS: Final = 30.0
 """How long a channel may work after a response (``received``)."""
 WORKERS: Final = 16
@@ -70,36 +69,33 @@ class WebhookDesk:
                 tasks.start_soon(self._work)
             task_status.started()
 
-    def check(self, channel: str, account: str, headers: Mapping[str, str]) -> None:
+    def check(self, channel: str, account: str, method: str, headers: Mapping[str, str]) -> None:
         """Refuse a webhook before its body is read. :meth:`answer` checks again.
 
-        :raises HttpError: draining, not_found, unavailable, overloaded, or the channel refuses these headers.
+        :raises HttpError: method_not_allowed, draining, not_found, unavailable, overloaded, or the channel refuses these headers.
         """
-        _, receiver = self._admit(channel, account)
+        _, receiver = self._admit(channel, account, method)
         if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
             raise _not_found() if refused.status == 404 else error_of_status(refused.status)
 
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
         """Check, parse, journal. Returns after the commit; pass the receipt to :meth:`afterwards` when the response is sent.
 
-        This waits for room in the inbox without a limit. After a time-out of the caller the events may be journaled; then the
-        platform's next attempt is a duplicate.
+        After a time-out the events may be journaled; then the platform's next attempt is a duplicate.
 
-        :raises HttpError: not_found, draining, unavailable, overloaded, bad_request or internal; nothing was journaled.
+        :raises HttpError: method_not_allowed, not_found, draining, unavailable, overloaded (also: not journaled within the time
+            that the platform gives), bad_request or internal.
         """
-        actor, receiver = self._admit(channel, account)
-        reply = self._receive(receiver, request, channel, account)
-        if reply.status == 404:
-            raise _not_found()
-        if reply.status < 400 and reply.envelopes:
-            await self._deliver(actor, reply, channel, account)
-        return Receipt(reply=reply, request=request, receiver=receiver)
-
-    async def answer_in_time(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
-        """As :meth:`answer`, within ``DELIVER_SECONDS``. :raises HttpError: also overloaded: it took longer."""
-        with trio.move_on_after(DELIVER_SECONDS):
-            return await self.answer(channel, account, request)
-        raise HttpError("overloaded", f"the message was not journaled within {DELIVER_SECONDS:g} s: send it again")
+        actor, receiver = self._admit(channel, account, request.method)
+        seconds = actor.plugin.webhook_answer_seconds
+        with trio.move_on_after(seconds):
+            reply = self._receive(receiver, request, channel, account)
+            if reply.status == 404:
+                raise _not_found()
+            if reply.status < 400 and reply.envelopes:
+                await self._deliver(actor, reply, channel, account)
+            return Receipt(reply=reply, request=request, receiver=receiver)
+        raise HttpError("overloaded", f"the message was not journaled within {seconds:g} s: send it again")
 
     def afterwards(self, receipt: Receipt) -> None:
         """Let the channel work after the response. Best effort: skipped when too much of that work waits already."""
@@ -114,27 +110,32 @@ class WebhookDesk:
         else:
             self._skipping = False
 
-    def _admit(self, channel: str, account: str) -> tuple[AccountActor, ReceivesWebhooks]:
-        require_ready(self._gateway)
-        found = self._receiver(channel, account)
-        if why := self._gateway.backlog.why_full(channel, account):
-            raise HttpError("overloaded", why)
-        return found
-
-    def _receiver(self, channel: str, account: str) -> tuple[AccountActor, ReceivesWebhooks]:
+    def _admit(self, channel: str, account: str, method: str) -> tuple[AccountActor, ReceivesWebhooks]:
         try:
             actor = self._gateway.manager.account(channel, account)
         except NotFound:
-            raise _not_found() from None
-        if not actor.plugin.webhook:
+            actor = None
+        # What has no webhook looks like what does not exist.
+        methods = actor.plugin.webhook_methods if actor is not None and actor.plugin.webhook else _USUAL
+        if method not in methods:
+            allowed = {"allow": ", ".join(methods)}
+            raise HttpError("method_not_allowed", "this path does not take this method: see Allow", headers=allowed)
+        require_ready(self._gateway)
+        if actor is None or not actor.plugin.webhook:
             raise _not_found()
+        receiver = self._receiver(actor)
+        if why := self._gateway.backlog.why_full(channel, account):
+            raise HttpError("overloaded", why)
+        return actor, receiver
+
+    def _receiver(self, actor: AccountActor) -> ReceivesWebhooks:
         driver = actor.channel
         # An outdated driver goes on sending for a while, but the secret that it checks may be replaced.
         if driver is None or actor.is_outdated or not actor.settings.frame.enabled:
             raise HttpError("unavailable", "this account is not connected: try again later; gatewayctl status says why")
         if not _receives_webhooks(type(driver)):
             raise _not_found()
-        return actor, cast(ReceivesWebhooks, driver)
+        return cast(ReceivesWebhooks, driver)
 
     def _receive(self, receiver: ReceivesWebhooks, request: WebhookRequest, channel: str, account: str) -> WebhookReply:
         try:

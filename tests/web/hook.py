@@ -13,7 +13,13 @@ from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import AccountConfig, ChannelPlugin, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 PLUGIN = ChannelPlugin(
-    id="hook", label="Hook", settings="tests.web.hook:HookSettings", open="tests.web.hook:open_hook", webhook=True
+    id="hook",
+    label="Hook",
+    settings="tests.web.hook:HookSettings",
+    open="tests.web.hook:open_hook",
+    webhook=True,
+    webhook_methods=("GET", "POST"),
+    webhook_answer_seconds=3.0,
 )
 SECRET = "the-secret-of-the-hook"
 
@@ -72,6 +78,8 @@ class HookChannel:
         if refused := self.check_headers(request.headers):
             return refused
         self.seen.append(request)
+        if request.method == "GET":
+            return WebhookReply(body=request.query.encode())
         update = msgspec.json.decode(request.body, type=Update)
         if update.crash:
             raise RuntimeError("a bug in the driver")

@@ -12,7 +12,7 @@ from gatewayd.model.config import LimitsSection
 from gatewayd.web.http.errors import BODY_SECONDS
 from gatewayd.web.server.connection import HEAD_SECONDS
 from gatewayd.web.server.http1 import KEEP_ALIVE_SECONDS
-from gatewayd.web.webhooks import _AFTERWARDS_WAITING, AFTERWARDS_SECONDS, DELIVER_SECONDS, WORKERS, parse_target
+from gatewayd.web.webhooks import _AFTERWARDS_WAITING, AFTERWARDS_SECONDS, WORKERS, parse_target
 from tests.web import hook
 from tests.web.client import RawClient, chunked, request
 from tests.web.site import MAX_BODY, Site, configuration, open_site
@@ -70,6 +70,33 @@ async def test_the_driver_sees_the_request_as_it_was(tmp_path: Path, clock: trio
         assert all(name == name.lower() for name in seen.headers)
 
 
+async def test_a_platform_that_verifies_by_get_is_answered(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        answer = await client.ask(request("GET", f"{MAIN}?hub.challenge=4711", headers=SIGNED))
+        assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"hub.challenge=4711", "text/plain")
+        assert [seen.method for seen in site.hook().seen] == ["GET"]
+        assert (await client.ask(request("GET", f"{MAIN}?hub.challenge=4711"))).status == 401
+        assert await site.rows() == []
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allowed"),
+    [
+        ("PUT", MAIN, "GET, POST"),
+        ("GET", "/v1/webhooks/loopback/main", "POST"),
+        ("GET", "/v1/webhooks/hook/nobody", "POST"),
+        ("PUT", "/v1/webhooks/no/body", "POST"),
+    ],
+)
+async def test_another_method_is_refused_whether_or_not_the_account_exists(
+    method: str, target: str, allowed: str, tmp_path: Path, clock: trio.testing.MockClock
+) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        answer = await client.ask(request(method, target, headers=SIGNED))
+        assert (answer.status, answer.code, answer.headers["allow"]) == (405, "method_not_allowed", allowed)
+        assert site.hook().seen == []
+
+
 @both_paths
 async def test_the_same_event_twice_is_one_row(tmp_path: Path, clock: trio.testing.MockClock, slow: bool) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
@@ -118,12 +145,6 @@ async def test_what_does_not_exist_all_looks_the_same(tmp_path: Path, clock: tri
         exact = [answer for answer, target in zip(answers, targets, strict=True) if target.count("/") == 1 and target[-1] != "/"]
         assert len({answer.body for answer in exact}) == 1
         assert await site.rows() == []
-
-
-async def test_other_methods_are_not_taken(tmp_path: Path, clock: trio.testing.MockClock) -> None:
-    async with open_site(tmp_path) as site, site.dial() as client:
-        answer = await client.ask(request("GET", MAIN, headers=SIGNED))
-        assert (answer.code, answer.headers["allow"]) == ("method_not_allowed", "POST")
 
 
 @both_paths
@@ -213,7 +234,7 @@ async def test_a_journal_that_takes_too_long_is_overloaded(tmp_path: Path, clock
         began = trio.current_time()
         answer = await client.ask(post(update()))
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "overloaded", "5")
-        assert DELIVER_SECONDS <= trio.current_time() - began < DELIVER_SECONDS + 1
+        assert hook.PLUGIN.webhook_answer_seconds <= trio.current_time() - began < hook.PLUGIN.webhook_answer_seconds + 1
         assert await site.rows() == []
 
 

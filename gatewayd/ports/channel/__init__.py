@@ -25,7 +25,7 @@ from gatewayd.ports.channel.http import (
     ServesHttp,
     unusable_routes,
 )
-from gatewayd.ports.channel.manifest import API, ChannelPlugin, HttpRoute, TextFormat, TextLimit, TextUnit
+from gatewayd.ports.channel.manifest import API, ChannelPlugin, HttpRoute, TextFormat, TextLimit, TextUnit, WebhookMethod
 from gatewayd.ports.channel.services import NO_STATE, AccountConfig, ChannelServices, ConnectionReporter, Deliver, OutgoingFile
 from gatewayd.ports.channel.webhooks import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
 
@@ -59,6 +59,7 @@ __all__ = [
     "TextFormat",
     "TextLimit",
     "TextUnit",
+    "WebhookMethod",
     "WebhookReply",
     "WebhookRequest",
     "unusable_routes",

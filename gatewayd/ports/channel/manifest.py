@@ -10,7 +10,10 @@ from gatewayd.model.config import Scope
 API: Final = 1
 """The version of this port. A plug-in with another one is refused when it is found, not in the middle of a message."""
 
+WEBHOOK_ANSWER_SECONDS: Final = 10.0
+
 TextUnit = Literal["utf16", "bytes", "chars"]
+WebhookMethod = Literal["GET", "PATCH", "POST", "PUT"]
 TextFormat = Literal["markdown", "rich", "plain"]
 
 
@@ -70,8 +73,8 @@ class ChannelPlugin(Struct, frozen=True):
     ``message_id`` the message it was under, ``press`` the platform's id of the press); without it a text says what to write
     instead.
 
-    ``webhook``: the channel may implement ReceivesWebhooks, for the ``webhook_methods``. Its platform gives a webhook
-    ``webhook_answer_seconds`` for the answer.
+    ``webhook``: the channel may implement ReceivesWebhooks, for the ``webhook_methods``. A platform that verifies
+    a webhook asks by GET. An answer comes within ``webhook_answer_seconds``, which is below what the platform waits.
 
     ``http`` names a ``ServesHttp``, which answers the ``routes`` at ``/v1/{id}/{account}/``, or, with ``one_account``, at
     ``/v1/{id}/``. ``front_page``: the route ``GET ""`` is what ``/`` shows, too, when the channel is configured; of several such
@@ -92,8 +95,8 @@ class ChannelPlugin(Struct, frozen=True):
     text_limit: TextLimit | None = None
     wire_size: str | None = None
     webhook: bool = False
-    webhook_methods: tuple[str, ...] = ("POST",)
-    webhook_answer_seconds: float = 10.0
+    webhook_methods: tuple[WebhookMethod, ...] = ("POST",)
+    webhook_answer_seconds: float = WEBHOOK_ANSWER_SECONDS
     http: str | None = None
     routes: tuple[HttpRoute, ...] = ()
     front_page: bool = False

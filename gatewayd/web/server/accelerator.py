@@ -64,7 +64,7 @@ class Accelerator:
         headers = headers_of(head.headers)
         try:
             # A body that will be refused is not read.
-            self._desk.check(channel, account, headers)
+            self._desk.check(channel, account, "POST", headers)
         except HttpError as error:
             return _error_answer(error, is_last=body is None)
         if body is None:
@@ -73,7 +73,7 @@ class Accelerator:
             if body is None:
                 return _error_answer(HttpError("request_timeout", BODY_TOO_LATE), is_last=True)
         try:
-            receipt = await self._desk.answer_in_time(
+            receipt = await self._desk.answer(
                 channel, account, WebhookRequest(method="POST", headers=headers, query=query, body=body)
             )
         except HttpError as error:
