@@ -16,6 +16,7 @@ from gatewayd.testing.channel_contract.account import Account
 from gatewayd.testing.channel_contract.buttons import ButtonsContract
 from gatewayd.testing.channel_contract.edits import EditsContract
 from gatewayd.testing.channel_contract.fixtures import Choices, Rig
+from gatewayd.testing.channel_contract.growing import GrowingContract
 from gatewayd.testing.channel_contract.harness import (
     AcknowledgesHarness,
     ArrivesHarness,
@@ -25,6 +26,7 @@ from gatewayd.testing.channel_contract.harness import (
     CallsHarness,
     EditsHarness,
     EditsInHarness,
+    FilesHarness,
     FilesInHarness,
     Harness,
     PingsHarness,
@@ -36,12 +38,14 @@ from gatewayd.testing.channel_contract.harness import (
     ShowsHarness,
     SilenceHarness,
     StallsHarness,
+    WebhooksHarness,
 )
 from gatewayd.testing.channel_contract.hub import Journal, Services
 from gatewayd.testing.channel_contract.life import LifeContract
 from gatewayd.testing.channel_contract.promises import PromisesContract
 from gatewayd.testing.channel_contract.receiving import ReceivingContract
 from gatewayd.testing.channel_contract.sending import SendingContract
+from gatewayd.testing.channel_contract.webhooks import WebhooksContract
 
 __all__ = [
     "Account",
@@ -55,6 +59,7 @@ __all__ = [
     "Choices",
     "EditsHarness",
     "EditsInHarness",
+    "FilesHarness",
     "FilesInHarness",
     "Harness",
     "Journal",
@@ -69,8 +74,18 @@ __all__ = [
     "ShowsHarness",
     "SilenceHarness",
     "StallsHarness",
+    "WebhooksHarness",
 ]
 
 
-class ChannelContract(PromisesContract, LifeContract, ReceivingContract, SendingContract, ButtonsContract, EditsContract):
+class ChannelContract(
+    PromisesContract,
+    LifeContract,
+    ReceivingContract,
+    WebhooksContract,
+    SendingContract,
+    ButtonsContract,
+    EditsContract,
+    GrowingContract,
+):
     """Inherit, name the manifest, give a harness."""

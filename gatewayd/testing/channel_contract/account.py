@@ -9,7 +9,6 @@ import trio
 from gatewayd.actor.border import leaves
 from gatewayd.actor.life import UnexpectedReturn
 from gatewayd.actor.supervisor import Verdict, classify_failure
-from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.errors import GatewayError, TryAgain
 from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import Channel, ChannelOpener, ReceivesWebhooks, WebhookReply, WebhookRequest
@@ -34,7 +33,7 @@ class Account:
         self._channel: Channel | None = None
         self._listening = trio.CancelScope()
         self._calls: set[trio.CancelScope] = set()
-        self._changed = Wakeup()
+        self._changed = services.changed
         self._is_stopped = False
         self._sends = 0
 
@@ -88,6 +87,11 @@ class Account:
         while len(self.endings) < count:
             await self._changed.wait()
         return self.endings[-1]
+
+    async def wait_away(self) -> None:
+        """Returns once the driver has said that its connection is lost."""
+        while not self.endings and not self.services.interruptions:
+            await self._changed.wait()
 
     async def wait_parked(self) -> None:
         while not self.is_parked:
@@ -148,6 +152,10 @@ class Account:
                 self._calls.remove(scope)
         return not scope.cancelled_caught
 
+    def check_reports(self) -> None:
+        """What the driver says of its connection is shown to operators."""
+        self._secrets.check("what it says of its connection", f"{self.services.interruptions} {self.services.lacking}")
+
     async def _live(self) -> None:
         with self.services.begin_life() as life:
             async with self._opener(self._harness.account, self.services) as self._channel:
@@ -164,7 +172,7 @@ class Account:
                         for call in self._calls:
                             call.cancel()
         if life.cancelled_caught:
-            raise TryAgain("nothing was heard for longer than it may be silent")
+            raise TryAgain("it was silent, or interrupted, for longer than it said")
 
     async def _listen(self, channel: Channel) -> NoReturn:
         await channel.listen(self.journal)

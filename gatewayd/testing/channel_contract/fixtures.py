@@ -31,7 +31,7 @@ from gatewayd.testing.manifest import ManifestContract, resolve
 from gatewayd.testing.watchdog import deadline
 
 Choices = tuple[tuple[Choice, ...], ...]
-Flag = Literal["acknowledges", "buttons", "edits", "reconciles"]
+Flag = Literal["acknowledges", "buttons", "edits", "files", "grows", "reconciles", "webhook"]
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 30.0
@@ -89,6 +89,7 @@ class Rig:
                     account.stop()
                 else:
                     nursery.cancel_scope.cancel()
+            account.check_reports()
 
 
 class ChannelFixtures(ManifestContract):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.channel import AccountConfig
+from gatewayd.ports.channel import AccountConfig, WebhookRequest
 
 if TYPE_CHECKING:
     from gatewayd.testing.channel_contract.account import Account
 
 SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut", "half"]
 Place = Literal["other", "group", "thread"]
-Ability = Literal["breaks", "edits in", "files in", "pings", "redelivery", "replies", "secrets", "silence", "stalls"]
+Ability = Literal["breaks", "edits in", "files in", "pings", "redelivery", "replies", "secrets", "silence", "stalls", "webhooks"]
 
 SEND_FAILURES: tuple[SendFailure, ...] = get_args(SendFailure)
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -114,6 +114,14 @@ class ButtonsHarness(EditsHarness, Protocol):
         """The answers to the presses that ``peer`` was shown, in order. Returns once there are that many."""
 
 
+@runtime_checkable
+class FilesHarness(Harness, Protocol):
+    """Of a channel with ``files``."""
+
+    async def received_files(self) -> Sequence[tuple[str, bytes, str]]:
+        """Name, content and caption of the files that the platform shows to ``peer``, oldest first."""
+
+
 # Of whom the driver is the server.
 
 
@@ -123,6 +131,17 @@ class CallsHarness(Harness, Protocol):
 
     def reach(self, account: "Account | None") -> None:
         """The account listens, or (None) it does not: who calls then gets no answer."""
+
+
+@runtime_checkable
+class WebhooksHarness(CallsHarness, Protocol):
+    """Of a channel with ``webhook``; the ability ``webhooks``."""
+
+    async def genuine(self, text: str) -> WebhookRequest:
+        """A request of the platform: ``peer`` has written ``text``. It is not sent."""
+
+    def forged(self, genuine: WebhookRequest) -> Sequence[WebhookRequest]:
+        """The same from somebody who does not know the secret: without a signature, with another one, with another body."""
 
 
 @runtime_checkable
@@ -224,5 +243,6 @@ PROTOCOLS: Mapping[Ability, type[Harness]] = {
     "redelivery": RedeliversHarness,
     "silence": SilenceHarness,
     "stalls": StallsHarness,
+    "webhooks": WebhooksHarness,
 }
 """What a harness with the ability is. The others cannot be seen: ``replies``, ``secrets``."""

@@ -30,6 +30,7 @@ class Services(ServicesInMemory):
         self.is_connected = trio.Event()
         self.silence: float | None = None
         self.heard_times = 0
+        self.changed = Wakeup()
         self.connects_within = 60.0
         self.interruptions: list[str] = []
         self.lacking: dict[str, str | None] = {}
@@ -49,23 +50,32 @@ class Services(ServicesInMemory):
     def connected(self, identity: str | None = None) -> None:
         self.connected_as.append(identity)
         self.is_connected.set()
+        self._expect()
 
     def connect_within(self, seconds: float) -> None:
         self.connects_within = seconds
 
     def interrupted(self, reason: str) -> None:
         self.interruptions.append(reason)
+        self.is_connected = trio.Event()
+        self._life.deadline = trio.current_time() + self.connects_within
+        self.changed.notify()
 
     def lacks(self, what: str, reason: str | None) -> None:
         self.lacking[what] = reason
 
     def heard(self) -> None:
         self.heard_times += 1
-        self._life.deadline = inf if self.silence is None else trio.current_time() + self.silence
+        self._expect()
 
     def expect_silence(self, at_most_seconds: float | None) -> None:
         self.silence = at_most_seconds
-        self._life.deadline = inf if at_most_seconds is None else trio.current_time() + at_most_seconds
+        self._expect()
+
+    def _expect(self) -> None:
+        """The life ends when it is silent for too long, or connects for too long after an interruption."""
+        if self.is_connected.is_set():
+            self._life.deadline = inf if self.silence is None else trio.current_time() + self.silence
 
 
 class Journal:

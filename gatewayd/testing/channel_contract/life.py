@@ -6,8 +6,14 @@ import trio
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.message.payload import Draft, PressAnswer, Typing
 from gatewayd.ports.channel import ShowsSignals
-from gatewayd.testing.channel_contract.fixtures import ChannelFixtures, settle
-from gatewayd.testing.channel_contract.harness import SEND_FAILURES, BreaksHarness, RedeliversHarness, SilenceHarness
+from gatewayd.testing.channel_contract.fixtures import PATIENCE_SECONDS, ChannelFixtures, settle
+from gatewayd.testing.channel_contract.harness import (
+    SEND_FAILURES,
+    ArrivesHarness,
+    BreaksHarness,
+    RedeliversHarness,
+    SilenceHarness,
+)
 from gatewayd.testing.manifest import count_sockets
 
 CLOSES_WITHIN_SECONDS = 5.0
@@ -84,6 +90,19 @@ class LifeContract(ChannelFixtures):
                 await rig.harness.produce("are you there")
                 await account.journal.wait_text("are you there")
                 assert [ending.action for ending in account.endings if ending.action != "wait"] == []
+                await account.wait_connected()
+
+    async def test_a_lost_connection_is_told(self) -> None:
+        """The status says ``connected`` until the driver says ``interrupted``, or ``listen`` ends."""
+        async with self.rig() as rig:
+            harness = self.has(rig.harness, BreaksHarness, "breaks")
+            if isinstance(harness, ArrivesHarness):
+                pytest.skip("one client is gone, and the account is as good as before")
+            async with rig.account(quietly=False) as account:
+                await harness.cut()
+                with trio.move_on_after(PATIENCE_SECONDS):
+                    await account.wait_away()
+                assert account.endings or account.services.interruptions, "it is away, and still says that it is connected"
 
     async def test_what_is_written_while_the_connection_is_cut_comes_later(self) -> None:
         """The gap between two connections is where messages get lost."""

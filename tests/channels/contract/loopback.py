@@ -9,6 +9,7 @@ from gatewayd.channels.loopback.platform import LoopbackPlatform, failing, platf
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import SendFile
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.testing.channel_contract import Button, Place, SendFailure, Shown
@@ -57,6 +58,7 @@ class LoopbackHarness:
         def arrange(error: Exception) -> Callable[[], Awaitable[None]]:
             async def prepare() -> None:
                 self.platform.before_send.next(failing(error))
+                self.platform.before_grow.next(failing(error))
 
             return prepare
 
@@ -101,6 +103,14 @@ class LoopbackHarness:
 
     async def received_in(self, peer: Peer) -> Sequence[str]:
         return [message.text for message in self.platform.shown.values() if message.peer == peer]
+
+    async def received_files(self) -> Sequence[tuple[str, bytes, str]]:
+        files = [(payload, receipt) for payload, receipt in zip(self.platform.sent, self.platform.receipts.values(), strict=True)]
+        return [
+            (payload.name, self.platform.received[receipt.message_id or ""], payload.caption.text)
+            for payload, receipt in files
+            if isinstance(payload, SendFile)
+        ]
 
     async def shown(self) -> Sequence[Shown]:
         return [

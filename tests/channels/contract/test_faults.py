@@ -8,10 +8,10 @@ from typing import ClassVar
 import pytest
 
 from gatewayd.testing.channel_contract import SendFailure
-from tests.channels.contract.faults import FAULTS, SLOW, Fault, HangsInClose
+from tests.channels.contract.faults import FAULTS, SLOW, Fault, HangsInClose, TellsOfInterruptions
 from tests.channels.contract.loopback import LoopbackHarness
 from tests.channels.contract.run import TESTS, run
-from tests.channels.contract.variants import VARIANTS, LoopbackContract
+from tests.channels.contract.variants import VARIANTS, LoopbackContract, PolledContract
 
 QUICK = [fault for fault in FAULTS if fault.driver not in SLOW]
 SECONDS = 15.0
@@ -21,6 +21,11 @@ SECONDS = 15.0
 @pytest.mark.parametrize("name", TESTS)
 def test_a_right_driver_keeps_every_promise(contract: type[LoopbackContract], name: str) -> None:
     run(contract(), name)
+
+
+@pytest.mark.parametrize("name", [name for name in TESTS if "connect" in name or "silent" in name or "cut" in name])
+def test_a_driver_that_connects_again_by_itself_is_right(name: str) -> None:
+    run(PolledContract(TellsOfInterruptions), name)
 
 
 def name_of(fault: Fault) -> str:

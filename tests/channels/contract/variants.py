@@ -21,7 +21,7 @@ from gatewayd.channels.loopback.channel import LoopbackChannel
 from gatewayd.channels.loopback.inbound import Broken, Connection
 from gatewayd.channels.loopback.platform import failing, platform_of, taking
 from gatewayd.model.errors import GatewayError, OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.envelope import InboundEnvelope, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import (
     AccountConfig,
@@ -238,6 +238,13 @@ class Caller(History):
             else:
                 await trio.sleep(1.0)
 
+    async def genuine(self, text: str) -> WebhookRequest:
+        self.events.append(self.platform.message(text, peer=self.peer, sender=Sender("alice")))
+        return WebhookRequest("POST", {"x-secret": "right"}, "", str(len(self.events) - 1).encode())
+
+    def forged(self, genuine: WebhookRequest) -> Sequence[WebhookRequest]:
+        return [replace(genuine, headers={}), replace(genuine, headers={"x-secret": "wrong"})]
+
 
 class Called(Loopback):
     """The platform's requests bring the messages."""
@@ -250,8 +257,10 @@ class Called(Loopback):
         raise AssertionError
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
-        if not hmac.compare_digest(request.headers["x-secret"], "right"):
+        if not hmac.compare_digest(request.headers.get("x-secret", ""), "right"):
             return WebhookReply(status=401)
+        if not request.body.isdigit():
+            return WebhookReply(status=400)
         return WebhookReply(envelopes=(self.read(self.side.events[int(request.body)]),))
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:

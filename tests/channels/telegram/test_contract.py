@@ -1,10 +1,12 @@
 """Telegram passes the contract, polled and by webhook. Its other side is the fake Bot API, over real sockets."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 import trio
+from msgspec.structs import replace
 
 from gatewayd.channels.telegram import PLUGIN
 from gatewayd.model.message.envelope import Peer
@@ -17,6 +19,7 @@ from tests.fakes.bot_api.http_server import Request, Response, listen, port_of, 
 from tests.fakes.bot_api.methods.keyboards import buttons_of
 
 ALICE, BOB, OPS, TOPIC = 4711, 4712, -1001234567890, 7
+HEADER = "x-telegram-bot-api-secret-token"
 SENDS = ("sendMessage", "editMessageText")
 
 
@@ -156,7 +159,7 @@ EXCUSES = {"pace": "Telegram names no limit of the whole bot; the driver infers 
 class TestTelegramContract(ChannelContract):
     plugin = PLUGIN
     manifest_module = "gatewayd.channels.telegram"
-    excuses: ClassVar[Mapping[str, str]] = {**EXCUSES, "pings": "it is polled"}
+    excuses: ClassVar[Mapping[str, str]] = {**EXCUSES, "pings": "it is polled", "webhooks": "it is polled"}
 
     def harness(self) -> AbstractAsyncContextManager[Harness]:
         return self._serve()
@@ -176,6 +179,17 @@ class WebhookHarness(TelegramHarness):
 
     def reach(self, account: Account | None) -> None:
         self._account = account
+
+    async def genuine(self, text: str) -> WebhookRequest:
+        assert self._account is not None
+        [secret] = [value for key, value in self._account.services.kept.items() if key.startswith("webhook_secret.")]
+        message = shapes.make_message(99, self._chat(self.peer), 1, sender=self._users[ALICE], content=shapes.text_content(text))
+        headers = {"content-type": "application/json", HEADER: secret}
+        return WebhookRequest("POST", headers, "", json.dumps({"update_id": 99, "message": message}).encode())
+
+    def forged(self, genuine: WebhookRequest) -> Sequence[WebhookRequest]:
+        without = {"content-type": "application/json"}
+        return [replace(genuine, headers=headers) for headers in (without, {**without, HEADER: "guessed"})]
 
     async def answer(self, request: Request) -> Response | None:
         """The daemon's HTTP server."""

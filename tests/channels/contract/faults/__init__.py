@@ -5,7 +5,7 @@ that came to mind later. The docstring of each driver says what is wrong with it
 """
 
 from tests.channels.contract.faults import receiving, sending
-from tests.channels.contract.faults.life import SLOW, HangsInClose
+from tests.channels.contract.faults.life import SLOW, HangsInClose, TellsOfInterruptions
 from tests.channels.contract.faults.planting import FAULTS, Fault
 
-__all__ = ["FAULTS", "SLOW", "Fault", "HangsInClose", "receiving", "sending"]
+__all__ = ["FAULTS", "SLOW", "Fault", "HangsInClose", "TellsOfInterruptions", "receiving", "sending"]

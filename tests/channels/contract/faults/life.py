@@ -10,9 +10,7 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import Deliver
 from tests.channels.contract.faults.planting import fault
-from tests.channels.contract.variants import (
-    Loopback,
-)
+from tests.channels.contract.variants import Loopback, Polled, PolledContract
 
 
 @fault(31, "test_closing_is_quick_in_the_middle_of_everything")
@@ -108,6 +106,38 @@ class RaisesWhatItGetsInSend(Loopback):
             return await super().send(payload, key=key)
         except TryAgain:
             raise ConnectionResetError("reset by peer") from None
+
+
+@fault(None, "test_a_lost_connection_is_told", PolledContract)
+class ConnectsAnewInSilence(Polled):
+    """It has lost its connection, and still says that it is connected."""
+
+    async def after_cut(self, cursor: int) -> int:
+        while self.side.is_down:
+            await self.side.more.wait()
+        return cursor
+
+
+class TellsOfInterruptions(Polled):
+    """Right: it connects again by itself, and says so."""
+
+    reason = "the poll was cut"
+
+    async def after_cut(self, cursor: int) -> int:
+        self._services.connection.interrupted(self.reason)
+        while self.side.is_down:
+            await self.side.more.wait()
+        self._services.connection.connected()
+        return cursor
+
+
+@fault(None, "test_a_lost_connection_is_told", PolledContract)
+class TellsTheSecretOfAnInterruption(TellsOfInterruptions):
+    """A secret is in the reason of an interruption."""
+
+    async def open(self) -> None:
+        await super().open()
+        self.reason = f"https://example.org/{self.password.reveal()}"
 
 
 @fault(37, "test_no_secret_is_told")

@@ -218,3 +218,28 @@ class TakesWhatItCannotKeep(Called):
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
         return WebhookReply()
+
+
+@fault(None, "test_a_request_is_the_same_event_each_time", CalledContract)
+class CountsRequests(Called):
+    """A request that comes again is another event."""
+
+    def read(self, envelope: InboundEnvelope) -> InboundEnvelope:
+        return replace(envelope, event_key=secrets.token_hex(8))
+
+
+@fault(None, "test_a_request_that_is_not_the_platforms_is_refused", CalledContract)
+class TakesAnyRequest(Called):
+    """The secret of a request is not compared."""
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        return super().receive(replace(request, headers={"x-secret": "right"}))
+
+
+@fault(None, "test_no_request_is_too_strange", CalledContract)
+class TrustsTheBody(Called):
+    """A request that cannot be read is an exception."""
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        number = int(request.body)
+        return super().receive(replace(request, body=str(number).encode()))

@@ -6,9 +6,9 @@ import trio
 from msgspec.structs import replace
 
 from gatewayd.channels.loopback import PLUGIN
-from gatewayd.model.errors import GatewayError, OutcomeUnknown, TryAgain
+from gatewayd.model.errors import GatewayError, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
-from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, Receipt, RichText, SendText
+from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, Receipt, RichText, SendFile, SendText
 from gatewayd.ports.channel import TextLimit
 from tests.channels.contract.faults.planting import fault
 from tests.channels.contract.variants import (
@@ -303,3 +303,60 @@ class TripsOverASignal(Loopback):
 
     async def signal(self, signal: object) -> None:
         raise KeyError(type(signal))
+
+
+# Growth and files.
+
+
+@fault(None, "test_a_reply_grows_in_its_message")
+class GrowsBeside(Loopback):
+    """A reply that grows is a new message each time."""
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        await self.send(SendText(peer, text), key=key)
+
+
+@fault(None, "test_what_is_gone_does_not_grow")
+class GrowsAnew(Loopback):
+    """What is gone grows as a new message."""
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        if message_id not in self._platform.shown:
+            await self.send(SendText(peer, text), key=key)
+        else:
+            await super().grow(peer, message_id, text, key=key)
+
+
+@fault(None, "test_growing_waits_as_long_as_the_platform_says")
+class GrowsTooFast(Loopback):
+    """The time to wait is ignored while a reply grows."""
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        try:
+            await super().grow(peer, message_id, text, key=key)
+        except TryAgain as error:
+            raise TryAgain(error.reason) from None
+
+
+@fault(None, "test_a_file_arrives_whole_with_its_name_and_caption")
+class SendsAPiece(Loopback):
+    """Of a file, the first piece is sent."""
+
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
+        if not isinstance(payload, SendFile):
+            return await super().send(payload, key=key)
+        async with self._services.open_file(payload) as file:
+            return self._platform.accept_file(payload, await anext(aiter(file)), key=key)
+
+
+@fault(None, "test_a_file_that_is_gone_is_refused")
+class SendsNothing(Loopback):
+    """A file that is gone is sent as an empty one."""
+
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
+        try:
+            return await super().send(payload, key=key)
+        except SendRejected:
+            if not isinstance(payload, SendFile):
+                raise
+            return self._platform.accept_file(payload, b"", key=key)
