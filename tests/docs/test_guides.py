@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
+
+from tests.installed import register
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -72,15 +73,7 @@ class Guide:
     def install(self) -> None:
         """What ``pip install -e .`` does with the entry points."""
         assert self.next_command("pip", "install") == "pip install -e ."
-        project = tomllib.loads(self.files["pyproject.toml"])["project"]
-        info = self.folder / f"{project['name']}-{project['version']}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-        groups = [
-            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
-            for group, entries in project["entry-points"].items()
-        ]
-        (info / "entry_points.txt").write_text("".join(groups))
+        register(self.files["pyproject.toml"], self.folder)
 
 
 def lines_of(text: str) -> list[str]:
