@@ -218,8 +218,8 @@ class ListedAccounts:
             raise SendRejected("gone")
         return self.files[attachment.ref][:at_most_bytes]
 
-    def grows_in(self, channel: str, account: str, peer: Peer) -> bool:
-        return False
+    def grows_every(self, channel: str, account: str, peer: Peer) -> float | None:
+        return None
 
     async def grow(self, channel: str, account: str, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
         raise SendRejected("nothing grows here")

@@ -77,7 +77,7 @@ def draw_scenario(rng: Random) -> Scenario:
         # What all accounts share is large enough for all of them, as it is unless somebody makes it small.
         sections = sections[0], sections[1], LimitsSection(), sections[3]
     seconds = rng.choice((10.0, 30.0, 60.0, 200.0))
-    return Scenario(
+    scenario = Scenario(
         mood=mood,
         focus=rng.choices(("everything", "questions", "tools"), (5, 2, 2))[0],
         seconds=seconds,
@@ -95,6 +95,7 @@ def draw_scenario(rng: Random) -> Scenario:
         sections=sections,
         gateway=GatewaySection(drain_seconds=rng.choice((2.0, 20.0)), public_url="https://gateway.example"),
     )
+    return replace(scenario, frame=replace(scenario.frame, growing=rng.random() < 0.5))
 
 
 def change(sections: Sections, rng: Random) -> Sections:

@@ -72,8 +72,8 @@ class LoopbackChannel:
         await self._platform.after_send.play()
         return receipt
 
-    def grows_in(self, peer: Peer) -> bool:
-        return True
+    def grows_every(self, peer: Peer) -> float | None:
+        return 0.0
 
     async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
         await trio.lowlevel.checkpoint()

@@ -12,6 +12,7 @@ PLUGIN = ChannelPlugin(
     webhook=True,
     buttons=True,
     edits=True,
+    grows=True,
     id_pattern=r"-?[1-9][0-9]{0,18}",
     id_form='a numeric id such as "4711" or "-1001234567890" (never an @name, which its owner can give away)',
     place_pattern=r"-[1-9][0-9]{0,18}",  # the ids of groups are below 0, those of users are not

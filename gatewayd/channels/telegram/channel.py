@@ -40,6 +40,7 @@ from gatewayd.model.message.payload import (
     OutboundPayload,
     PressAnswer,
     Receipt,
+    RichText,
     SendFile,
     SendText,
     Signal,
@@ -52,6 +53,10 @@ SIGNAL_SECONDS = 3.0
 """The time limit of sendChatAction and answerCallbackQuery, on which nothing depends."""
 
 
+GROUP_GROWS_EVERY_SECONDS = 3.0
+"""A bot may send 20 messages a minute to a group (Bots FAQ, "My bot is hitting limits"). It is not said whether edits count."""
+DM_GROWS_EVERY_SECONDS = 1.0
+"""One message a second to a chat, as it says there."""
 NAME_SECONDS = 120.0
 """The least time between two checks of the bot's name: between two polls, or with the webhook's registration."""
 
@@ -192,6 +197,16 @@ class TelegramChannel:
             return await self._api.call(method, params, repeatable=False)
         except ApiError as refused:
             return refused
+
+    def grows_every(self, peer: Peer) -> float | None:
+        """See ``ports.channel.ShowsGrowth``. A private chat has drafts, which are no message until they are one."""
+        if peer.kind == "dm":
+            return None if self._settings.drafts else DM_GROWS_EVERY_SECONDS
+        return GROUP_GROWS_EVERY_SECONDS
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        """See ``ports.channel.ShowsGrowth``."""
+        await self._edit(EditText(peer, text, of=0, message_id=message_id))
 
     async def signal(self, signal: Signal) -> None:
         """sendChatAction typing, which Telegram shows for five seconds, the answer to a press, or the reply so far."""

@@ -209,10 +209,10 @@ class AccountActor:
         except* Exception as group:
             self._log.debug("signal_failed", reason=describe(sole(group), self._context.redact))
 
-    def grows_in(self, peer: Peer) -> bool:
-        """Whether a reply may begin to grow in this chat now: the configuration wants it, and the channel can do it."""
+    def grows_every(self, peer: Peer) -> float | None:
+        """The least pause between two calls of ``grow`` in this chat, in seconds. None: no reply may begin to grow there now."""
         wanted = self.settings.frame.growing and self.plugin.grows and self._child().state == "running"
-        return wanted and self.channel is not None and growth.grows_in(self.channel, peer, self._log)
+        return growth.grows_every(self.channel, peer, self._log) if wanted and self.channel is not None else None
 
     async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
         """Show more of a message that grows. Raises as ``growth.grow``."""

@@ -18,13 +18,14 @@ GROW_SECONDS: Final = 5.0
 """The end of a reply waits so long at most for a call that is in progress."""
 
 
-def grows_in(channel: Channel, peer: Peer, log: "FilteringBoundLogger") -> bool:
+def grows_every(channel: Channel, peer: Peer, log: "FilteringBoundLogger") -> float | None:
     try:
         with third_party():
-            return isinstance(channel, ShowsGrowth) and channel.grows_in(peer) is True
+            seconds: object = channel.grows_every(peer) if isinstance(channel, ShowsGrowth) else None
+            return float(seconds) if isinstance(seconds, int | float) else None
     except Exception as error:
         log.debug("growth_failed", reason=describe(sole(error)))
-        return False
+        return None
 
 
 async def grow(

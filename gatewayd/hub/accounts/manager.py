@@ -162,10 +162,10 @@ class ChannelManager:
         if actor is not None:
             await actor.signal(signal)
 
-    def grows_in(self, channel: str, account: str, peer: Peer) -> bool:
-        """Whether a reply may begin to grow in this chat now."""
+    def grows_every(self, channel: str, account: str, peer: Peer) -> float | None:
+        """See ``AccountActor.grows_every``."""
         actor = self._pool.desired.get(str(AccountId(channel, account)))
-        return actor is not None and actor.grows_in(peer)
+        return None if actor is None else actor.grows_every(peer)
 
     async def grow(self, channel: str, account: str, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
         """Show more of a message that grows. Raises as ``AccountActor.grow``, and NotFound."""

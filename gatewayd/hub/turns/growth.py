@@ -32,7 +32,7 @@ DOUBT_SECONDS: Final = 5.0
 class GrowingAccounts(Protocol):
     """The accounts, as growing replies need them: hub/accounts/manager.py."""
 
-    def grows_in(self, channel: str, account: str, peer: Peer) -> bool: ...
+    def grows_every(self, channel: str, account: str, peer: Peer) -> float | None: ...
 
     async def grow(self, channel: str, account: str, peer: Peer, message_id: str, text: RichText, *, key: str) -> None: ...
 
@@ -54,6 +54,7 @@ class Growth:
         self._is_over = False
         self._next_at: float | None = None
         self._doubt_until = 0.0
+        self._every = EVERY_SECONDS
 
     @property
     def _plugin(self) -> ChannelPlugin | None:
@@ -68,12 +69,15 @@ class Growth:
         for row in rows:
             if isinstance(row.payload, SendText) and row.payload.grows:
                 self._row, self._shown = row, row.payload.body
+                self._note_doubt()  # that life may have ended in a call
 
     async def show(self, running: RunningTurn) -> bool:
         """Show the text so far, at the pace of the channel. False: replies do not grow in this chat."""
         envelope = self._envelope
-        if self._row is None and not self._accounts.grows_in(envelope.channel, envelope.account, envelope.peer):
+        every = self._accounts.grows_every(envelope.channel, envelope.account, envelope.peer)
+        if self._row is None and every is None:
             return False
+        self._every = max(EVERY_SECONDS, every or 0.0)
         if self._next_at is None:
             self._note_pause(BEGIN_SECONDS)
         is_shown = False
@@ -82,7 +86,7 @@ class Growth:
             with suppress(StoreRefused):
                 is_shown = await self._show(running.text_so_far)
             if not is_shown:
-                self._note_pause(EVERY_SECONDS)
+                self._note_pause(self._every)
         return True
 
     async def _show(self, text: str) -> bool:
@@ -112,7 +116,7 @@ class Growth:
         # No checkpoint behind the commit: what is in the store is known here, so that it gets its end.
         [self._row] = await self._outbox.write([replace(drafts[0], payload=payload)])
         self._shown = payload.body
-        self._note_pause(EVERY_SECONDS)
+        self._note_pause(self._every)
 
     async def _find_message_id(self, begun: OutboundRow) -> str | None:
         """None: it is not sent yet, or cannot be edited."""
@@ -123,19 +127,22 @@ class Growth:
         return self._message_id
 
     async def _grow(self, row: OutboundRow, message_id: str, body: RichText) -> None:
-        pause = EVERY_SECONDS
+        pause = self._every
         try:
             # A call that was cancelled may change the message after its end. The account limits how long it takes.
             with anyio.CancelScope(shield=True):
                 await self._accounts.grow(row.channel, row.account, row.payload.peer, message_id, body, key=row.send_key)
             self._shown = body
         except TryAgain as error:
-            pause = max(EVERY_SECONDS, error.after_seconds or 0.0)
+            pause = max(self._every, error.after_seconds or 0.0)
         except (SendRejected, NotFound):
             self._is_over = True
         except OutcomeUnknown:
-            self._doubt_until = anyio.current_time() + DOUBT_SECONDS
+            self._note_doubt()
         self._note_pause(pause)
+
+    def _note_doubt(self) -> None:
+        self._doubt_until = anyio.current_time() + DOUBT_SECONDS
 
     def _note_pause(self, seconds: float) -> None:
         self._next_at = max(self._next_at or 0.0, anyio.current_time() + seconds)

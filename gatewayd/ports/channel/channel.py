@@ -53,8 +53,9 @@ class ShowsGrowth(Protocol):
     ``grow`` is not called for it any more.
     """
 
-    def grows_in(self, peer: Peer) -> bool:
-        """Whether replies grow in this chat. False where the channel shows drafts, or cannot edit. Synchronous and quick."""
+    def grows_every(self, peer: Peer) -> float | None:
+        """The least pause between two calls of ``grow`` in this chat, in seconds. None: replies do not grow there, because the
+        channel shows drafts, or cannot edit. Synchronous and quick."""
 
     async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
         """Show ``text``, the whole text so far, in the message that was sent with this ``key``. It fits into one message. Best

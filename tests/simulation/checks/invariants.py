@@ -10,7 +10,9 @@ from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, SendText
 from gatewayd.model.subject import is_about_reply, is_repetition
 from tests.simulation.checks.decisions import check_decisions
+from tests.simulation.checks.growth import check_growth, is_said
 from tests.simulation.checks.ledger import AskedRow, Ledger, OutRow
+from tests.simulation.outside.cores import UNFINISHED
 from tests.simulation.outside.platforms import Account, Shown, place_of
 from tests.simulation.outside.troubles import ACCOUNTS_AWAY, AGENTS_AWAY
 from tests.simulation.scenario import APPROVERS, CHANNELS
@@ -35,6 +37,7 @@ def check(world: "World", ledger: Ledger) -> None:
         _everything_ends,
         _effects_once,
         _answers_once,
+        check_growth,
         _visible_once,
         _told_once,
         _edits_once,
@@ -100,7 +103,7 @@ def _answers_once(world: "World", ledger: Ledger) -> None:
     said: dict[str, set[str]] = defaultdict(set)
     for out in ledger.outbound:
         text = out.payload.body.text
-        if isinstance(out.payload, SendText) and out.turn_id is not None and text.startswith("re turn-"):
+        if is_said(out) and out.turn_id is not None and text.startswith("re turn-") and UNFINISHED not in text:
             said[out.turn_id].add(text.split()[1])
     had_effect = {turn for core in world.cores for turn, ran in core.turns.items() if ran.effects}
     for row in ledger.inbound:
@@ -137,7 +140,7 @@ def _told_once(world: "World", ledger: Ledger) -> None:
     row was found to be unknown is excused."""
     about = [row for row in ledger.outbound if row.subject is not None and is_about_reply(row.subject)]
     notices = Counter(row.turn_id for row in about if not is_repetition(row.subject or ""))
-    parts = [row for row in ledger.outbound if row.turn_id and row.subject is None and isinstance(row.payload, SendText)]
+    parts = [row for row in ledger.outbound if row.turn_id and is_said(row)]
     unknown = {row.turn_id for row in parts if row.state == "unknown"}
     for turn in unknown - notices.keys():
         if not world.fired[ACCOUNTS_AWAY]:
@@ -153,6 +156,7 @@ def _told_once(world: "World", ledger: Ledger) -> None:
 
 def _edits_once(world: "World", ledger: Ledger) -> None:
     ids = {row.id: row.message_id for row in ledger.outbound}
+    growing = {row.message_id for row in ledger.outbound if isinstance(row.payload, SendText) and row.payload.grows}
     for account in world.accounts.values():
         wanted: Counter[tuple[str | None, str]] = Counter()
         for row in ledger.outbound:
@@ -162,7 +166,7 @@ def _edits_once(world: "World", ledger: Ledger) -> None:
                     raise Violation("visible once", f"the edit out-{row.id} is sent, and {account} does not show it")
         shown = Counter((one.message_id, text) for one in account.shown.values() for text in one.texts[1:])
         for (message_id, text), times in shown.items():
-            if times > wanted[message_id, text]:
+            if times > wanted[message_id, text] and message_id not in growing:
                 raise Violation("visible once", f"{message_id} of {account} was changed {times} times to {text[:60]!r}")
 
 
@@ -210,7 +214,7 @@ def _no_cross_talk(world: "World", ledger: Ledger) -> None:
         for shown in account.shown.values():
             words = shown.texts[0].split()
             place = place_of(account.channel, account.name, shown.peer)
-            if words[:1] == ["re"] and words[3].rstrip(":") != place:
+            if words[:1] == ["re"] and words[3].rstrip(":,") != place:
                 raise Violation("no cross-talk", f"{shown.message_id} in {place} says {shown.texts[0][:60]!r}")
     _sessions_of_their_own(world)
     renewed = sum(row.envelope.text == "/new" and row.reason == "command" for row in ledger.inbound)

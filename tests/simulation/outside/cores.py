@@ -77,6 +77,10 @@ class Action(Struct, frozen=True):
     at: float
 
 
+UNFINISHED = ", and this is not the end of it"
+"""It ends what is streamed of an answer, and no answer has it."""
+
+
 class Core:
     """One agent's core, on the world's side."""
 
@@ -272,11 +276,12 @@ class Play:
 
     async def play(self) -> str | Final:
         await self._work()
-        await self._turn.emit(TextDelta(self._said))
+        await self._turn.emit(TextDelta(self._said + UNFINISHED))
         word = (self._turn.request.text.split() or [""])[-1]
         if self._ran.effects < self._ran.begun:
             self._core.have_effect(self._ran)
         await self._work()
+        await self._turn.emit(TextDelta(", nor this"))
         script = _SCRIPTS.get(word)
         return await script(self) if script is not None else self._said
 
@@ -332,6 +337,8 @@ class Play:
         question = Question(f"{self._ran.turn_id} at {self._ran.place} asks which", (Option("this"), Option("that")), ref=ref)
         answers = await self._turn.question(question)
         self._life.check_alive()
+        await self._turn.emit(TextDelta(", as you say"))
+        await self._work()
         return f"{self._said}: {answers}"
 
     async def _gated(self, tool: str, number: int) -> str:
@@ -343,6 +350,7 @@ class Play:
             return known
         decision = await self._turn.permission(request)
         self._life.check_alive()
+        await self._turn.emit(TextDelta(", as was decided"))
         if ref is not None and ref in self._ran.asked:
             return self._ran.asked[ref]  # answered already: the server takes no second answer
         if ref is not None:

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from gatewayd.actor.border import leaves
 from gatewayd.model.errors import TryAgain
-from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.payload import OutboundPayload, PressAnswer, Receipt, Signal
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import EditText, OutboundPayload, PressAnswer, Receipt, RichText, Signal
 from gatewayd.ports.channel import (
     AccountConfig,
     ChannelPlugin,
@@ -37,6 +37,7 @@ POLLED = ChannelPlugin(
     text_limit=TextLimit(400, "utf16"),
     buttons=True,
     edits=True,
+    grows=True,
 )
 PUSHED = ChannelPlugin(
     id="pushed",
@@ -63,6 +64,12 @@ class _Sends:
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         return await self._wire.account.send(self._wire.life, payload)
+
+    def grows_every(self, peer: Peer) -> float | None:
+        return 0.0
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        await self._wire.account.grow(self._wire.life, EditText(peer, text, of=0, message_id=message_id))
 
     async def signal(self, signal: Signal) -> None:
         await trio.lowlevel.checkpoint()

@@ -39,6 +39,20 @@ SEND_FAULTS: Final[Mapping[str, int]] = {
     "wreck": 1,
     "revoked": 1,
 }
+GROW_FAULTS: Final[Mapping[str, int]] = {
+    "limited": 4,
+    "broken": 4,
+    "rejected": 1,
+    "cut_before": 2,
+    "cut_after": 3,
+    "late": 4,
+    "hangs": 2,
+    "slow": 4,
+    "garbage": 1,
+    "wreck": 1,
+}
+LATEST_GROWTH: Final = 4.5
+"""So late may a call that was cut still make a message grow, in seconds."""
 POLL_FAULTS: Final[Mapping[str, int]] = {
     "dropped": 5,
     "limited_all": 2,
@@ -246,6 +260,25 @@ class Account:
             raise OutcomeUnknown("the connection was cut")
         return receipt
 
+    async def grow(self, life: "Life", payload: EditText) -> None:
+        """What a driver calls to show more of a message. The next call, or the end of the message, makes good what is cut."""
+        fate = self.weather.draw(GROW_FAULTS)
+        self.count("messages that grow: calls")
+        await self._travel(life, fate)
+        life.pass_point("before_call")
+        self._look_at_pause(payload, life)
+        self._meet(fate, life, payload)
+        if fate == "hangs":
+            await trio.sleep_forever()
+        if fate == "late":
+            self.late(self.weather.rng.uniform(0.1, LATEST_GROWTH), lambda: self._show_late(payload, None))
+        if fate in ("cut_before", "late"):
+            raise OutcomeUnknown("the connection was cut")
+        self.show(payload)
+        life.pass_point("after_call")
+        if fate == "cut_after":
+            raise OutcomeUnknown("the connection was cut")
+
     def show(self, payload: OutboundPayload) -> Receipt:
         """It is visible from now on. :raises SendRejected: there is no such message to change."""
         if isinstance(payload, SendText):
@@ -270,8 +303,8 @@ class Account:
         known = self.shown.get(payload.message_id or "") if isinstance(payload, EditText) else None
         return 0 if known is None else len(known.texts)
 
-    def _show_late(self, payload: OutboundPayload, version: int) -> None:
-        if version != self._version_of(payload):
+    def _show_late(self, payload: OutboundPayload, version: int | None) -> None:
+        if version is not None and version != self._version_of(payload):
             return  # it was changed meanwhile: what comes this late is not taken
         try:
             self.show(payload)
@@ -308,6 +341,8 @@ class Account:
         another reason."""
         if isinstance(payload, SendText):
             return payload.body.text.startswith("re turn-")
+        if isinstance(payload, EditText) and not payload.of:
+            return False  # a growing text of which the next life knows nothing
         return not self.gives_up()
 
     def _meet(self, fate: str, life: "Life", payload: OutboundPayload | None = None) -> None:

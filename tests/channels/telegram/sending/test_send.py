@@ -6,7 +6,7 @@ from gatewayd.kit.repeat import ATTEMPTS
 from gatewayd.kit.text import compose
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import Attachment, Peer
-from gatewayd.model.message.payload import Draft, Receipt, RichText, SendText, Span, Typing
+from gatewayd.model.message.payload import Draft, EditText, Receipt, RichText, SendText, Span, Typing
 from gatewayd.ports.channel import TextLimit
 from tests.channels.telegram.rig import Rig, rig_for
 from tests.fakes.bot_api import FakeBotApi, make_supergroup
@@ -193,6 +193,24 @@ async def test_a_reply_is_shown_while_it_is_written_once_a_second(autojump_clock
         assert third["text"].endswith("word")
         assert len(third["text"]) <= 4096
         assert first["draft_id"] == third["draft_id"] > 0
+
+
+async def test_a_reply_grows_by_edits_where_there_are_no_drafts(autojump_clock: MockClock) -> None:
+    group = Peer("group", str(FORUM))
+    async with FakeBotApi.serve() as api, rig_for(api) as rig, rig_for(api, drafts=False) as without:
+        api.user_sends(make_supergroup(FORUM), "?")
+        assert [rig.channel.grows_every(peer) for peer in (ALICE, group)] == [None, 3.0]
+        assert without.channel.grows_every(ALICE) == 1.0
+        receipt = await rig.channel.send(SendText(group, RichText("so"), grows=True), key="k")
+        assert receipt.message_id is not None
+        await rig.channel.grow(group, receipt.message_id, RichText("so far"), key="k")
+        assert api.texts(FORUM) == ["so far"]
+        api.fail_next("editMessageText", 429, "Too Many Requests: retry after 40", parameters={"retry_after": 40})
+        with pytest.raises(TryAgain) as caught:
+            await rig.channel.grow(group, receipt.message_id, RichText("so far, so good"), key="k")
+        assert (caught.value.after_seconds, caught.value.scope) == (40, "conversation")
+        await rig.channel.send(EditText(group, RichText("so far, so good"), of=1, message_id=receipt.message_id), key="l")
+        assert api.texts(FORUM) == ["so far, so good"]
 
 
 async def test_drafts_are_for_private_chats_and_pause_after_an_error(autojump_clock: MockClock) -> None:
