@@ -1,8 +1,7 @@
-"""A channel with routes of its own, good and bad ones. It uses nothing of gatewayd but ports, kit and model."""
+"""A channel with routes of its own, good and bad ones. Of gatewayd it uses ports, kit and model only."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any
 
 import anyio
@@ -23,6 +22,7 @@ from gatewayd.ports.channel import (
     HttpRoute,
 )
 from gatewayd.ports.store import TokenRow
+from tests.third_party.kinds import KINDS
 
 PLUGIN = ChannelPlugin(
     id="porch",
@@ -44,6 +44,7 @@ PLUGIN = ChannelPlugin(
         HttpRoute("GET", "silent"),
         HttpRoute("GET", "hang"),
         HttpRoute("GET", "bad/<how>"),
+        HttpRoute("GET", "raise/<number>"),
         HttpRoute("POST", "code"),
         HttpRoute("GET", "channel"),
     ),
@@ -77,13 +78,6 @@ async def open_porch(account: AccountConfig, services: ChannelServices) -> Async
     yield Porch(services)
 
 
-class Nasty(BaseException):
-    """No Exception, and with a text that cannot be had."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
 def raising(error: BaseException) -> Callable[[], Any]:
     def fail() -> Any:
         raise error
@@ -113,10 +107,6 @@ class StopsOddly:
 BAD: Mapping[str, Callable[[], Any]] = {
     "error": raising(RuntimeError("a bug in the plug-in")),
     "group": raising(ExceptionGroup("several", [ValueError("a"), HttpProblem(404, "not_found", "b")])),
-    "cancelled": raising(import_module("asyncio").CancelledError()),
-    "interrupt": raising(KeyboardInterrupt()),
-    "exit": raising(SystemExit(0)),
-    "nasty": raising(Nasty()),
     "nothing": lambda: None,
     "text": lambda: HttpReply("text"),  # type: ignore[arg-type]
     "status": lambda: HttpReply(b"", 99),
@@ -146,6 +136,8 @@ class Routes:
     async def serve(self, request: HttpRequest, desk: HttpDesk) -> HttpReply:
         self.requests.append(request)
         what, _, rest = request.path.partition("/")
+        if what == "raise":
+            raise KINDS[list(KINDS)[int(rest)]]()
         if what == "bad":
             reply: HttpReply = {**BAD, **GOOD}[rest]()
             return reply
@@ -213,12 +205,14 @@ class Routes:
                 return HttpReply(wrong_piece())
             case "odd":
                 return HttpReply(StopsOddly())
+            case number if number.isdigit():
+                return HttpReply(self._half(KINDS[list(KINDS)[int(number)]]))
             case _:
-                return HttpReply(self._half())
+                return HttpReply(self._half(lambda: RuntimeError("a bug in the middle")))
 
-    async def _half(self) -> AsyncIterator[bytes]:
+    async def _half(self, make: Callable[[], BaseException]) -> AsyncIterator[bytes]:
         yield b"half of it"
-        raise RuntimeError("a bug in the middle")
+        raise make()
 
     async def _silent(self, request: HttpRequest, desk: HttpDesk) -> HttpReply:
         return HttpReply(self._saying_nothing(), content_type=EVENTS)

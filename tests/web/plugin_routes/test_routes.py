@@ -16,12 +16,13 @@ from gatewayd.agents import echo
 from gatewayd.channels import webchat
 from gatewayd.channels.webchat.settings import WebchatSettings
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewaySection
-from gatewayd.model.errors import Conflict
+from gatewayd.model.errors import Conflict, GatewayError
 from gatewayd.plugins import Registry
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import TokenRow
 from gatewayd.web.plugin_routes.desk import OwnLogins
 from gatewayd.web.plugin_routes.routes import SERVE_SECONDS
+from tests.third_party.kinds import KINDS
 from tests.web.client import RawClient, request
 from tests.web.plugin_routes import porch
 from tests.web.plugin_routes.porch import PLUGIN, ROUTES, PorchSettings, a_login
@@ -34,6 +35,8 @@ ACCOUNTS = (
 JSON = {"Content-Type": "application/json"}
 ADMIN = {"Authorization": f"Bearer {token_of('admin')}"}
 PORCH = "/v1/porch/main"
+UNMADE = ("an error whose fields cannot be read",)
+"""Its constructor raises."""
 
 
 @asynccontextmanager
@@ -286,6 +289,24 @@ async def test_a_bug_is_a_500_that_is_noted_and_nothing_else(
         assert (entry["channel"], entry["account"], entry["path"]) == ("porch", "main", f"{PORCH}/bad/{how}")
         assert (await client.ask(request("GET", PORCH))).status == 200
         assert await site.is_well()
+
+
+async def test_whatever_is_raised_ends_its_request_only(
+    tmp_path: Path, clock: trio.testing.MockClock, logged: list[EventDict]
+) -> None:
+    async with porch_site(tmp_path) as site, site.dial() as client:
+        found = {}
+        for number, kind in enumerate(KINDS):
+            found[kind] = (await client.ask(request("GET", f"{PORCH}/raise/{number}"))).status
+            async with site.dial() as other:
+                await other.say(request("GET", f"{PORCH}/file?{number}"))
+                assert (await other.head())[0] == 200, kind
+                assert await other.chunk() == b"half of it"
+                assert not (await other.rest()).endswith(b"0\r\n\r\n"), kind
+        assert await site.is_well()
+    meant = {kind for kind, make in KINDS.items() if kind not in UNMADE and isinstance(make(), GatewayError)}
+    assert found == {kind: 503 if kind in meant else 500 for kind in KINDS}
+    assert [entry["event"] for entry in logged].count("plugin_route_failed") == 2 * len(KINDS) - len(meant)
 
 
 async def test_errors_that_a_plug_in_means_are_no_bugs(
