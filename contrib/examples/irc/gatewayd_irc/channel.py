@@ -65,13 +65,12 @@ class IrcChannel:
             raise TryAgain("not connected")
         if not peer.id or set(peer.id) & set(" ,:!@*?$\r\n\0") or self._login.support.is_channel(peer.id) == (peer.kind == "dm"):
             raise SendRejected(f"{visible(peer.id)} is no {'nick' if peer.kind == 'dm' else 'channel'}")
-        if (reason := presence.rooms.why_not_in(peer.id)) is not None:
-            raise TryAgain(reason, scope="conversation")
         tags = {"+reply": payload.reply_to} if payload.reply_to and "message-tags" in self._login.caps else {}
         message_id: str | None = None
-        lines = lines_of(payload.body, self._room_for(peer))
+        if not (lines := lines_of(payload.body, self._room_for(peer))):
+            raise SendRejected("the text has nothing that IRC can show")
         for number, line in enumerate(lines):
-            with _part(number, len(lines)):
+            with _part(number, len(lines)), presence.rooms.waiting_for(peer.id):
                 await anyio.sleep(self._pace.reserve())
                 message_id = await link.say(peer.id, line, key, tags)
         return Receipt(message_id)

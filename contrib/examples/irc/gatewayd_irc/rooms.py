@@ -1,11 +1,13 @@
 """The channels that the account is to be in: whether it is, and when to try again. Pure, but for the dice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Final
 
 from msgspec import Struct
 
+from gatewayd.model.errors import SendRejected, TryAgain
 from gatewayd.model.secret import Secret
 
 from .settings import IrcSettings
@@ -41,10 +43,24 @@ class Rooms:
     def find(self, channel: str) -> Room | None:
         return self._rooms.get(self._fold(channel))
 
-    def why_not_in(self, channel: str) -> str | None:
-        """The reason for which we are not in one of our channels. None: we are, or it is none of them."""
+    @contextmanager
+    def waiting_for(self, channel: str) -> Iterator[None]:
+        """What is said inside can wait: we come back into our channels. Also when we are thrown out meanwhile, so that the server
+        refuses it.
+
+        :raises TryAgain: we are not in the channel, and nothing was said.
+        """
+        self._check(channel)
+        try:
+            yield
+        except SendRejected:
+            self._check(channel)
+            raise
+
+    def _check(self, channel: str) -> None:
         room = self.find(channel)
-        return None if room is None or room.why is None else f"not in {room.name}: {room.why}"
+        if room is not None and room.why is not None:
+            raise TryAgain(f"not in {room.name}: {room.why}", scope="conversation")
 
     def join_all(self) -> list[bytes]:
         return [self.join(room) for room in self._rooms.values()]

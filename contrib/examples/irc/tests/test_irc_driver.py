@@ -275,6 +275,26 @@ async def test_after_a_kick_it_comes_back_ever_more_slowly(clock: Clock, server:
         assert said == ["joined", *["kicked by op: out", "joined"] * 4]
 
 
+async def test_what_is_refused_after_a_kick_waits_for_the_channel(clock: Clock, server: FakeIrc) -> None:
+    """The server has thrown us out while the line was on its way."""
+
+    async def kick(client: Client, message: Message) -> None:
+        await client.write(":op!o@host KICK #room bot :out")
+        await client.write(f":{HOST} 404 bot #room :Cannot send to channel", **labels(message))
+
+    async with connected(server) as life:
+        server.instead = kick
+        with pytest.raises(TryAgain) as caught:
+            await life.say("hello", ROOM)
+        assert caught.value.scope == "conversation"
+
+
+async def test_a_text_without_anything_to_show_is_refused(clock: Clock, server: FakeIrc) -> None:
+    async with connected(server) as life:
+        with pytest.raises(SendRejected):
+            await life.say("\x01\n \n")
+
+
 # Hearing.
 
 
