@@ -64,6 +64,7 @@ class Account:
                     self._changed.notify()
                     return
                 self._end(classify_failure(error), error)
+            self.services.end_life()
             if not self._is_stopped:
                 await trio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -1,6 +1,7 @@
 """Replies that grow in their message, and files that go out."""
 
 import pytest
+import trio
 from msgspec.structs import replace
 
 from gatewayd.model.errors import GatewayError, SendRejected, TryAgain
@@ -23,6 +24,8 @@ class GrowingContract(ChannelFixtures):
                 message_id = (await self.send(rig, account, begun, key="growing")).message_id
                 assert message_id is not None, "what grows has an id"
                 for text in ("one two", "one two three", "one two three"):
+                    if not self.time_is_real:
+                        await trio.sleep(channel.grows_every(peer) or 0.0)
                     await channel.grow(peer, message_id, RichText(text), key="growing")
                     assert await self._received(rig, peer) == [text]
                 end = EditText(peer=peer, body=RichText("one two three four"), of=1, message_id=message_id)
@@ -90,8 +93,9 @@ class GrowingContract(ChannelFixtures):
         channel = account.channel
         assert isinstance(channel, ShowsGrowth), "the manifest says that it grows, and it does not implement ShowsGrowth"
         places = rig.harness.places.values() if isinstance(rig.harness, PlacesHarness) else ()
-        peer = next((peer for peer in (rig.harness.peer, *places) if channel.grows_in(peer)), None)
+        peer = next((peer for peer in (rig.harness.peer, *places) if channel.grows_every(peer) is not None), None)
         assert peer is not None, "replies grow in no place of the harness"
+        assert (channel.grows_every(peer) or 0.0) >= 0.0
         return channel, peer
 
     async def _received(self, rig: Rig, peer: Peer) -> list[str]:

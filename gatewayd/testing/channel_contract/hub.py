@@ -47,12 +47,16 @@ class Services(ServicesInMemory):
         self._life = trio.CancelScope()
         return self._life
 
+    def end_life(self) -> None:
+        self.is_connected = trio.Event()
+
     def connected(self, identity: str | None = None) -> None:
         self.connected_as.append(identity)
         self.is_connected.set()
         self._expect()
 
     def connect_within(self, seconds: float) -> None:
+        assert 0 < seconds <= 3600, f"connect_within({seconds}) is not more than 0 and at most 3,600"
         self.connects_within = seconds
 
     def interrupted(self, reason: str) -> None:

@@ -19,6 +19,7 @@ class WebhooksContract(ChannelFixtures):
             async with rig.account() as account:
                 request = await harness.genuine("hello")
                 first, again = [self._receive(account, request) for _ in range(2)]
+        assert request.method in self.plugin.webhook_methods, "the daemon refuses this method by the manifest"
         assert first.status < 300
         assert [envelope.text for envelope in first.envelopes] == ["hello"]
         assert [envelope.event_key for envelope in first.envelopes] == [envelope.event_key for envelope in again.envelopes]
