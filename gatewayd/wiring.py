@@ -34,9 +34,9 @@ from gatewayd.hub.operations.dead_letter_counts import DeadLetterCounter
 from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.files import OutgoingFiles
 from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.hub.outbox.unknown import UnknownReplies
 from gatewayd.hub.turns.engine import ReplyEngine
 from gatewayd.hub.turns.runner import TurnRunner
@@ -83,16 +83,16 @@ def build_gateway(
 def wire(context: Context, configured: Configured, *, agents: AgentPool, accounts: MakesAccounts, stalls: Stalls) -> Gateway:
     """Make each part of the hub once. ``accounts`` makes the manager of the accounts from the outbox and the backlog."""
     store, events, now = context.store, context.events, context.now
-    reports = DeliveryReports()
+    outcomes = ReplyOutcomes()
     backlog = Backlog(store, configured, now=now)
     unknown = UnknownReplies(store, configured)
-    outbox = Outbox(store, events, configured, reports, notice=unknown.notice, now=now)
+    outbox = Outbox(store, events, configured, outcomes, notice=unknown.notice, now=now)
     manager = accounts(outbox, backlog)
     access = AccessControl(store, events, now=now)
     sessions = SessionMap(store, kind_of=agents.kind_of, now=now)
     prompts = ApprovalPrompts(store, outbox, configured, unreachable=manager.unreachable)
-    desk = ApprovalDesk(context, configured, prompts, reports)
-    questions = QuestionDesk(context, configured, outbox, reports)
+    desk = ApprovalDesk(context, configured, prompts, outcomes)
+    questions = QuestionDesk(context, configured, outbox, outcomes)
     responses = ApprovalResponses(
         context, configured, desk, prompts, outbox, backlog, signal=manager.signal, show_reply=unknown.show
     )
@@ -109,7 +109,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         backlog=backlog,
         outbox=outbox,
         files=files,
-        reports=reports,
+        outcomes=outcomes,
         access=access,
         approvals=desk,
         questions=questions,

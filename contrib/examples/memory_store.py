@@ -17,6 +17,7 @@ from gatewayd.model import lifecycle as life
 from gatewayd.model.errors import Conflict, NotFound
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
+from gatewayd.model.message.report import DeliveryReport, ReportKind, failure_in
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import BEGINNING, AuditDraft, AuditHead, AuditRow, chained
 from gatewayd.model.records.dead_letter import (
@@ -58,6 +59,11 @@ def _account(row: DeadLetterRow) -> Account:
 
 def _key(envelope: InboundEnvelope) -> Key:
     return envelope.channel, envelope.account, envelope.event_key
+
+
+def _shown_as(row: OutboundRow) -> str | None:
+    """The platform's id of a reply; an edit has that of the reply that it edits."""
+    return None if row.receipt is None or isinstance(row.payload, EditText) else row.receipt.message_id
 
 
 def _order(line: _Line) -> tuple[float, int, int]:
@@ -107,6 +113,7 @@ class MemoryStore:
         self._tokens: dict[str, port.TokenRow] = {}
         self._sessions: dict[str, port.SessionRow] = {}
         self._accounts: dict[Account, str] = {}
+        self._reports: dict[tuple[Account, str, ReportKind], tuple[float, DeliveryReport]] = {}
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -157,7 +164,13 @@ class MemoryStore:
 
     # The inbox.
 
-    async def add_inbound(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
+    async def add_inbound(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Sequence[StateValue] = (),
+        reports: Sequence[port.AccountReport] = (),
+    ) -> port.Journaled:
         known, rows = {_key(row.envelope) for row in self._inbound.values()}, []
         for envelope in envelopes:
             if _key(envelope) not in known:
@@ -167,7 +180,43 @@ class MemoryStore:
         self._inbound.update((row.id, row) for row in rows)
         for *place, value in state:
             self._state[place[0], place[1], place[2]] = value
-        return rows
+        reported = [self._report((channel, account), report, self._now()) for channel, account, report in reports]
+        return port.Journaled(rows, [each for each in reported if each is not None])
+
+    def _report(self, account: Account, report: DeliveryReport, now: float) -> port.Reported | None:
+        """Apply a report, or let it wait for its reply."""
+        shown = [row for row in self._outbound.values() if _account(row) == account and _shown_as(row) == report.message_id]
+        if shown:
+            return self._apply(shown[-1].id, report, now)
+        at = now if report.at is None else report.at
+        self._reports.setdefault((account, report.message_id, report.kind), (now, replace(report, at=at)))
+        self._drop_reports(now)
+        for key in [key for key in self._reports if key[0] == account][: -port.WAITING_REPORTS]:
+            del self._reports[key]
+        return None
+
+    def _apply(self, number: int, report: DeliveryReport, now: float) -> port.Reported | None:
+        row, at = self._outbound[number], now if report.at is None else report.at
+        may_mark = row.state in life.OUTBOUND.marked["add_inbound"]
+        unseen = row.delivered_at is None and row.read_at is None
+        if report.kind == "delivered" and may_mark and row.delivered_at is None:
+            self._put(row, delivered_at=at)
+        elif report.kind == "read" and may_mark and row.read_at is None:
+            self._put(row, read_at=at)
+        elif report.kind == "failed" and row.state in life.FAIL.sources and unseen:
+            self._put(row, state=life.FAIL.target, reason=report.reason, settled_at=now)
+        else:
+            return None
+        return port.Reported(self._outbound[number], report.kind)
+
+    def _drop_reports(self, now: float) -> int:
+        old = [key for key, (received_at, _) in self._reports.items() if received_at < now - port.WAITING_REPORT_SECONDS]
+        for key in old:
+            del self._reports[key]
+        return len(old)
+
+    async def prune_reports(self) -> int:
+        return self._drop_reports(self._now())
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None:
         wanted = (channel, account, event_key)
@@ -255,14 +304,18 @@ class MemoryStore:
         instead: OutboundPayload | None = None,
         in_doubt: bool | None = None,
         notice: port.NoticeRule | None = None,
-    ) -> OutboundRow | None:
+    ) -> port.Settled:
         row = self._outbound.get(outbound_id)
         if row is None or row.state not in life.OUTBOUND.sources("settle_outbound", state):
-            return None
+            return port.Settled()
         if state in life.NEVER_SEEN and row.doubt_since is not None:
-            return None
+            return port.Settled()
         if state == "unknown" and row.state not in life.SETTLE.sources and row.doubt_since is None:
-            return None
+            return port.Settled()
+        message_id = None if receipt is None or state != "sent" or isinstance(row.payload, EditText) else receipt.message_id
+        waiting = [key for key in self._reports if key[:2] == (_account(row), message_id)]
+        reports = [self._reports[key][1] for key in waiting]
+        failure = failure_in(reports)
         attempts = row.attempts - (row.state == "sending" and not attempt_counts)
         settled_at = None if state in life.OUTBOUND_OPEN else now
         told: dict[str, Any] = {"state": state, "reason": reason, "receipt": receipt, "next_attempt_at": next_attempt_at}
@@ -273,8 +326,17 @@ class MemoryStore:
             doubt_since = row.doubt_after_cut
         with self._whole():
             told |= {"payload": instead or row.payload, "doubt_since": doubt_since}
+            if failure is not None:
+                told |= {"state": life.FAIL.target, "reason": failure.reason}
             self._put(row, attempts=attempts, settled_at=settled_at, **told)
-            return self._add_notice(notice, self._outbound[row.id], now)
+            reported: list[port.Reported] = []
+            for key, report in zip(waiting, reports, strict=True):
+                if report is failure:
+                    reported.append(port.Reported(self._outbound[row.id], report.kind))
+                elif report.kind != "failed" and (changed := self._apply(row.id, report, now)) is not None:
+                    reported.append(changed)
+                del self._reports[key]
+            return port.Settled(self._add_notice(notice, self._outbound[row.id], now), reported)
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:
         rows = (row for row in self._outbound.values() if row.id > after_id and row.state in life.SEND.sources)
@@ -539,7 +601,8 @@ class MemoryStore:
                 self._put(row, state="received", stops=0, **anew, **forgotten)
             else:
                 later = row.next_attempt_at if row.next_attempt_at is not None and row.next_attempt_at > now else None
-                self._put(row, state="ready", settled_at=None, queued_at=now, next_attempt_at=later, **anew)
+                forgotten = dict.fromkeys(("settled_at", "receipt", "delivered_at", "read_at"))
+                self._put(row, state="ready", queued_at=now, next_attempt_at=later, **anew, **forgotten)
 
         return self._repair(refs, lambda row: rule(self._facts(row)), retry)
 

@@ -26,9 +26,9 @@ from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.health import Facts, RejectedReload, problems_of
 from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.files import OutgoingFiles
 from gatewayd.hub.outbox.outbox import Outbox, draft_texts
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.hub.turns.runner import TurnRunner
 from gatewayd.hub.turns.sessions import SessionMap
 from gatewayd.model.config import GatewayConfig
@@ -62,7 +62,7 @@ class Gateway:
     backlog: Backlog
     outbox: Outbox
     files: OutgoingFiles
-    reports: DeliveryReports
+    outcomes: ReplyOutcomes
     access: AccessControl
     approvals: ApprovalDesk
     questions: QuestionDesk

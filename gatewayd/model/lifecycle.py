@@ -77,7 +77,7 @@ OutboundReason = Literal["interrupted", "stale"]
 
 Stage = Literal["open", "dead_letter", "over"]
 """``open``: the gateway goes on with the row by itself, also after a restart. ``dead_letter``: it waits for an operator.
-``over``: it does not change any more. Retention deletes rows that are not open."""
+``over``: the gateway does not change it any more. Retention deletes rows that are not open."""
 S = TypeVar("S", bound=str)
 
 
@@ -147,7 +147,8 @@ REASONS: Final[Mapping[EndState, tuple[InboundReason, ...]]] = {
 }
 
 # An outbound row. If the call was not made, it stays ready. If it may have been seen, it has a doubt: then it becomes ready by
-# itself only where a second send is seen once or the platform can be asked, and it ends in no state of NEVER_SEEN.
+# itself only where a second send is seen once or the platform can be asked, and it ends in no state of NEVER_SEEN. ``FAIL``: its
+# platform took it, and reports later that it could not be delivered.
 SEND: Final = Move[OutboundState]("mark_sending", ("ready",), ("sending",))
 SETTLE: Final = Move[OutboundState]("settle_outbound", ("sending",), ("sent", "unknown", "dead"))
 PUT_BACK: Final = Move[OutboundState]("settle_outbound", ("ready", "sending"), ("ready",))
@@ -157,6 +158,7 @@ RESEND: Final = Move[OutboundState]("recover_outbound", ("sending",), ("ready",)
 CUT: Final = Move[OutboundState]("recover_outbound", ("sending",), ("unknown",), "interrupted")
 PARK_AT_START: Final = Move[OutboundState]("recover_outbound", ("ready",), ("parked",), "stale")
 LEAVE_IN_DOUBT_AT_START: Final = Move[OutboundState]("recover_outbound", ("ready",), ("unknown",), "stale")
+FAIL: Final = Move[OutboundState]("add_inbound", ("sent",), ("dead",))
 RETRY_OUTBOUND: Final = Move[OutboundState]("retry_dead_letters", ("unknown", "parked", "dead"), ("ready",))
 OUTBOUND: Final = LifeCycle[OutboundState](
     "outbound",
@@ -179,9 +181,10 @@ OUTBOUND: Final = LifeCycle[OutboundState](
         CUT,
         PARK_AT_START,
         LEAVE_IN_DOUBT_AT_START,
+        FAIL,
         RETRY_OUTBOUND,
     ),
-    marked={"drop_dead_letters": ("unknown", "parked", "dead")},
+    marked={"add_inbound": ("sent", "dead"), "settle_outbound": ("sent",), "drop_dead_letters": ("unknown", "parked", "dead")},
     deleted={"sweep": ("sent", "unknown", "parked", "dead")},
 )
 OUTBOUND_OPEN: Final = OUTBOUND.at("open")

@@ -92,7 +92,7 @@ class WebhookDesk:
             reply = self._receive(receiver, request, channel, account)
             if reply.status == 404:
                 raise _not_found()
-            if reply.status < 400 and reply.envelopes:
+            if reply.status < 400 and (reply.envelopes or reply.reports):
                 await self._deliver(actor, reply, channel, account)
             return Receipt(reply=reply, request=request, receiver=receiver)
         raise HttpError("overloaded", f"the message was not journaled within {seconds:g} s: send it again")
@@ -150,7 +150,7 @@ class WebhookDesk:
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
         try:
-            await actor.deliver(reply.envelopes, state=reply.state)
+            await actor.deliver(reply.envelopes, state=reply.state, reports=reply.reports)
         except GatewayError as error:
             log.warning("webhook_not_journaled", channel=channel, account=account, reason=error.reason)
             http_error = error_of(error)

@@ -92,7 +92,7 @@ async def leave_dead_letters(state_dir: Path, number: int) -> None:
         for text in texts
     ]
     async with open_store(state_dir, now=time.time, run_blocking=run_inline) as store:
-        ids = [row.id for row in await store.add_inbound(messages)]
+        ids = [row.id for row in (await store.add_inbound(messages)).rows]
         await store.start_turn(ids, turn_id="turn-1", session_key="assistant:webchat:main:dm:alice")
         await store.end_inbound(ids, state="dead", reason="agent_failed", now=time.time())
         reply = OutboundDraft("webchat", "main", "webchat:main:dm:alice", SendText(peer, RichText("is it there?")))

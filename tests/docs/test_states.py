@@ -65,7 +65,8 @@ def test_what_a_person_does_is_said_there() -> None:
     ("kind", "states"),
     [
         ("inbound", {*INBOUND.made["add_inbound"], *END_INBOUND.targets}),
-        ("outbound", {*OUTBOUND.stages} - {"sending"}),  # nobody is told of the begin of a call
+        # Nobody is told of the begin of a call, and everybody of what the platform reports.
+        ("outbound", {*OUTBOUND.stages, "delivered", "read"} - {"sending"}),
         ("approval", {*APPROVAL.stages, "vote", "refused"}),
         ("question", {*QUESTION.stages}),
     ],

@@ -117,8 +117,8 @@ def _to_be_sent(name: str, result: Any) -> Sequence[OutboundRow]:
     match name:
         case "add_outbound" | "end_inbound":
             return cast(Sequence[OutboundRow], result)
-        case "settle_outbound" if result is not None:
-            return [result]
+        case "settle_outbound" if result.notice is not None:
+            return [result.notice]
         case "retry_dead_letters":
             return [repaired.row for repaired in result.done if isinstance(repaired.row, OutboundRow)]
     return ()

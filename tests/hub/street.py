@@ -20,16 +20,16 @@ from gatewayd.hub.accounts.manager import ChannelManager
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.files import OutgoingFiles
 from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import AccountFrame, AccountSettings, GatewayConfig, LimitsSection, OutboxSection
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
-from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow, StateValue, Store
+from gatewayd.ports.store import AccountReport, InboundRow, OutboundDraft, OutboundRow, StateValue, Store
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from tests.stores.opened_before import open_store
 
@@ -55,14 +55,20 @@ class StoreJournal:
         self.at_once = 0
         self.most_at_once = 0
 
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
+    async def deliver(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Sequence[StateValue] = (),
+        reports: Sequence[AccountReport] = (),
+    ) -> list[InboundRow]:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await self.gate.wait()
             if self.refusal is not None:
                 raise self.refusal
-            rows = await self._store.add_inbound(envelopes, state=state)
+            rows = (await self._store.add_inbound(envelopes, state=state, reports=reports)).rows
         finally:
             self.at_once -= 1
         self.texts += [row.envelope.text for row in rows]
@@ -91,7 +97,7 @@ class Street:
         self.folder = folder
         self.configured = Configured(config, {plugin.id: plugin})
         self.events = EventLog(store, now=now, keep=lambda: config.limits.event_rows)
-        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
+        self.outbox = Outbox(store, self.events, self.configured, ReplyOutcomes(), notice=lambda row, of_turn: None, now=now)
         self.journal = StoreJournal(store)
         context = Context(
             cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"), files=folder

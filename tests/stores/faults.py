@@ -129,20 +129,84 @@ nothing("delete_token", "test_a_token_is_kept_replaced_and_deleted")
 nothing("list_tokens", "test_tokens_are_listed_by_kind", [])
 nothing("delete_expired_tokens", "test_expired_tokens_are_deleted_and_lasting_ones_kept", 0)
 nothing("revoke_pairing", "test_a_revoked_sender_is_not_paired", True)
+nothing("prune_reports", "test_a_report_without_a_message_waits_for_a_time", 0)
 nothing("sweep", "test_old_rows_go_and_young_ones_and_those_that_wait_stay")
 
 
 @fault("add_inbound", "test_state_is_saved_even_when_nothing_is_new")
-async def state_is_lost_when_nothing_is_new(self, right, envelopes, *, state=()):
-    rows = await right(envelopes)
-    for value in state if rows else ():
+async def state_is_lost_when_nothing_is_new(self, right, envelopes, *, state=(), reports=()):
+    journaled = await right(envelopes, reports=reports)
+    for value in state if journaled.rows else ():
         await self.save_state(*value)
-    return rows
+    return journaled
 
 
 @fault("add_inbound", "test_event_keys_belong_to_an_account")
-async def a_key_is_known_in_every_account(self, right, envelopes, *, state=()):
-    return await right(list({envelope.event_key: envelope for envelope in envelopes}.values()), state=state)
+async def a_key_is_known_in_every_account(self, right, envelopes, **named):
+    return await right(list({envelope.event_key: envelope for envelope in envelopes}.values()), **named)
+
+
+@fault("add_inbound", "test_what_was_delivered_and_read_is_stored_once_in_any_order")
+async def reports_are_not_stored(self, right, envelopes, *, reports=(), **named):
+    return await right(envelopes, **named)
+
+
+@fault("add_inbound", "test_what_was_delivered_and_read_is_stored_once_in_any_order")
+async def the_newest_report_counts(self, right, envelopes, *, reports=(), **named):
+    for *_, report in reports:
+        self._outbound = {number: replace(row, **{f"{report.kind}_at": None}) for number, row in self._outbound.items()}
+    return await right(envelopes, reports=reports, **named)
+
+
+@fault("add_inbound", "test_a_report_may_come_before_the_receipt")
+async def a_report_before_its_receipt_is_lost(self, right, envelopes, **named):
+    journaled = await right(envelopes, **named)
+    self._reports.clear()
+    return journaled
+
+
+@fault("add_inbound", "test_what_could_not_be_delivered_is_a_dead_letter_and_can_be_retried")
+async def a_failure_is_ignored(self, right, envelopes, *, reports=(), **named):
+    return await right(envelopes, reports=[report for report in reports if report[2].kind != "failed"], **named)
+
+
+@fault("add_inbound", "test_a_report_is_of_one_account_and_of_no_edit")
+async def a_report_is_of_any_account(self, right, envelopes, *, reports=(), **named):
+    accounts = {(row.channel, row.account) for row in self._outbound.values()}
+    return await right(envelopes, reports=[(*each, report) for *_, report in reports for each in accounts], **named)
+
+
+@fault("add_inbound", "test_only_so_many_reports_of_an_account_wait_and_the_oldest_go")
+async def any_number_of_reports_waits(self, right, envelopes, *, reports=(), **named):
+    journaled = await right(envelopes, **named)
+    for report in reports:
+        before = self._reports
+        self._reports = {}
+        journaled.reported.extend((await right([], reports=[report])).reported)
+        self._reports = {**before, **self._reports}
+    return journaled
+
+
+@fault("settle_outbound", "test_a_failure_that_comes_before_the_receipt_is_a_failure")
+async def a_failure_before_the_receipt_is_ignored(self, right, number, state, **named):
+    self._reports = {key: found for key, found in self._reports.items() if key[2] != "failed"}
+    return await right(number, state, **named)
+
+
+@fault("settle_outbound", "test_a_report_that_waits_is_kept_when_its_row_is_not_sent_now")
+async def a_report_that_waits_is_used_up_by_any_settlement(self, right, number, state, **named):
+    settled = await right(number, state, **named)
+    self._reports.clear()
+    return settled
+
+
+@fault("settle_outbound", "test_a_failure_before_the_receipt_counts_for_nothing_beside_a_delivery")
+async def a_failure_counts_beside_a_delivery(self, right, number, state, **named):
+    failed = [report for key, (_, report) in self._reports.items() if key[2] == "failed"]
+    settled = await right(number, state, **named)
+    for report in failed:
+        self._put(self._outbound[number], state="dead", reason=report.reason)
+    return settled
 
 
 @fault("end_inbound", "test_ending_writes_the_replies_once")
@@ -256,8 +320,8 @@ async def nothing_is_stale(self, right, accounts, *, stale_before, **named):
 
 @fault("settle_outbound", "test_a_bug_in_the_rule_settles_nothing")
 async def a_settlement_that_fails_is_half_done(self, right, outbound_id, state, *, notice=None, **named):
-    await right(outbound_id, state, **named)
-    return self._add_notice(notice, self._outbound[outbound_id], named["now"])
+    settled = await right(outbound_id, state, **named)
+    return replace(settled, notice=self._add_notice(notice, self._outbound[outbound_id], named["now"]))
 
 
 @fault("recover_outbound", "test_a_bug_in_the_rule_recovers_nothing")

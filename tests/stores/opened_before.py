@@ -11,7 +11,7 @@ from gatewayd.stores import sqlite
 from gatewayd.stores.sqlite import RunBlocking, SqliteStore
 from gatewayd.stores.sqlite.engine.directory import LOCK_NAME
 from gatewayd.stores.sqlite.engine.files import open_files
-from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_ROWS
+from gatewayd.stores.sqlite.tables.reports import OUTBOUND_ROWS
 
 
 def open_store(

@@ -15,6 +15,7 @@ from gatewayd.model.errors import GatewayError
 from gatewayd.model.lifecycle import Outcome, PairingDecision, PairingState, QuestionEnd, SendOutcome
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, Receipt, RichText
+from gatewayd.model.message.report import DeliveryReport, ReportKind
 from gatewayd.model.records.approval import Approval
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.dead_letter import DeadLetterFilter
@@ -92,12 +93,19 @@ TOKENS = st.builds(
 PAIRINGS = st.builds(lambda code, sender, at: pairing(code, sender, at=at, expires_at=at + 20), NAMES, NAMES, TIMES)
 SESSIONS = st.builds(lambda name, at: SessionRow("key" + name, "assistant", "s" + name, 1, at, at), NAMES, TIMES)
 DONE = st.just("done")
+REPORTS = st.tuples(
+    st.just("telegram"),
+    ACCOUNTS,
+    st.builds(DeliveryReport, NAMES, st.sampled_from(get_args(ReportKind)), st.none() | TIMES, st.none() | NAMES),
+)
 LIMITS = st.integers(1, 4)
 QUESTION_IDS = NUMBERS.map("qu_{}".format)
 APPROVAL_IDS = NUMBERS.map("approval-{}".format)
 
 STEPS = st.one_of(
     call("add_inbound", st.lists(ENVELOPES, max_size=3)),
+    call("add_inbound", st.just(()), reports=st.lists(REPORTS, min_size=1, max_size=3)),
+    call("prune_reports"),
     call("start_turn", SEVERAL, turn_id=TURNS, session_key=NAMES.map("key{}".format)),
     call("note_stop", SEVERAL),
     call(

@@ -116,7 +116,7 @@ def _now() -> float:
 
 async def leave_running(store: SqliteStore, config: GatewayConfig, *, attempts: int) -> None:
     """What the last process left: a turn that its agent was at work on."""
-    [row] = await store.add_inbound([traps.message("left")])
+    [row] = (await store.add_inbound([traps.message("left")])).rows
     key = _session_key(config)
     for _ in range(attempts):
         await store.start_turn([row.id], turn_id="turn-1", session_key=key)

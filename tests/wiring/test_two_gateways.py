@@ -62,7 +62,7 @@ async def leave_one_of_each(store: SqliteStore, account: str) -> None:
     bob = Peer("dm", "bob")
     keys = ("waiting", "begun", "ended")
     told = [InboundEnvelope("loopback", account, key, "message", bob, Sender("bob"), "hello", received_at=now()) for key in keys]
-    _, begun, ended = [row.id for row in await store.add_inbound(told)]
+    _, begun, ended = [row.id for row in (await store.add_inbound(told)).rows]
     for number in (begun, ended):
         await store.start_turn([number], turn_id=f"turn-{number}", session_key=f"key-{account}")
         await store.add_approval(replace(approval(number, turn_id=f"turn-{number}"), expires_at=now() - 1))

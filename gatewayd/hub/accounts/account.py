@@ -5,13 +5,15 @@ The actor outlives its lives. The objects that a driver gets belong to one life:
 connection nor journal a message.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import anyio
 import msgspec
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gatewayd.actor.backoff import Backoff
 from gatewayd.actor.border import Bug, describe, sole, third_party
@@ -27,6 +29,7 @@ from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejec
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import RichText, Signal
+from gatewayd.model.message.report import DeliveryReport
 from gatewayd.model.status import AccountState, AccountStatus
 from gatewayd.ports.channel import (
     NO_STATE,
@@ -45,6 +48,9 @@ DELIVERIES_WAITING = 1024
 """How many deliver calls may wait. A driver that calls deliver in a loop meets this bound before it fills the memory."""
 _SIGNAL_SECONDS = 10.0
 _LONGEST_ROW_BACKOFF = 300.0
+_REPORT_REASON_MAX = 200
+
+T = TypeVar("T", InboundEnvelope, DeliveryReport)
 
 
 class AccountStatistics(Struct, frozen=True):
@@ -179,23 +185,39 @@ class AccountActor:
             deliveries_waiting=self._deliveries.statistics().tasks_waiting,
         )
 
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
+    async def deliver(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Mapping[str, str] = NO_STATE,
+        reports: Sequence[DeliveryReport] = (),
+    ) -> None:
         """Journal what the platform delivered. Returns after the commit; waits while the inbox is full.
 
         :raises Overloaded: too many calls wait already; nothing was stored.
         :raises StoreRefused: nothing was stored.
-        :raises Bug: the driver gave something else than envelopes; nothing was stored.
+        :raises Bug: the driver gave something else than envelopes and reports; nothing was stored.
         """
         assert self._journal is not None, "only what a life has opened delivers"
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
             raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
         self._transport.note_heard()
-        checked = [_checked(envelope) for envelope in envelopes]
+        checked = [_checked(envelope, InboundEnvelope) for envelope in envelopes]
+        told = [self._cleaned(_checked(report, DeliveryReport)) for report in reports]
         async with self._deliveries:
             own = (self.settings.channel, self.settings.account)
-            await self._journal.deliver(checked, state=[(*own, key, value) for key, value in state.items()])
+            values = [(*own, key, value) for key, value in state.items()]
+            await self._journal.deliver(checked, state=values, reports=[(*own, report) for report in told])
         if envelopes:
             self._last_inbound_at = self._context.now()
+
+    def _cleaned(self, report: DeliveryReport) -> DeliveryReport:
+        """A delivery report with a time that is one, and with a short reason without secrets."""
+        at = report.at if report.at is not None and math.isfinite(report.at) else self._context.now()
+        if report.kind != "failed":
+            return structs.replace(report, at=at, reason=None)
+        reason = " ".join(self._context.redact(report.reason or "").split())[:_REPORT_REASON_MAX]
+        return structs.replace(report, at=at, reason=reason or "the platform reports that it could not be delivered")
 
     async def signal(self, signal: Signal) -> None:
         """Show a signal, for example typing, where the channel can. Best effort: errors, or a missing connection, are ignored."""
@@ -340,13 +362,13 @@ class AccountActor:
         await self._sender.run(channel, life)
 
 
-def _checked(envelope: object) -> InboundEnvelope:
-    """The envelope, with the types of its fields checked: it is read again from the store, in another life, too."""
+def _checked(given: object, kind: type[T]) -> T:
+    """The envelope or report, with the types of its fields checked: it is read again from the store, in another life, too."""
     try:
         with third_party():
-            return msgspec.convert(msgspec.to_builtins(envelope), InboundEnvelope)
+            return msgspec.convert(msgspec.to_builtins(given), kind)
     except Exception as error:
-        raise Bug(f"deliver was given what is no envelope: {describe(error)}") from None
+        raise Bug(f"deliver was given what is no {kind.__name__}: {describe(error)}") from None
 
 
 class _Delivery:
@@ -356,7 +378,13 @@ class _Delivery:
         self._actor = actor
         self._life = life
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
+    async def __call__(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Mapping[str, str] = NO_STATE,
+        reports: Sequence[DeliveryReport] = (),
+    ) -> None:
         """:raises TryAgain: the store refuses. :raises Overloaded: the driver floods. :raises Conflict: its life is over."""
         if self._life.over:
             raise Conflict("this connection of the account is over")
@@ -365,6 +393,6 @@ class _Delivery:
             await trio.sleep_forever()
         try:
             with self._life.hold():
-                await self._actor.deliver(envelopes, state=state)
+                await self._actor.deliver(envelopes, state=state, reports=reports)
         except StoreRefused as error:
             raise TryAgain(f"the store does not take messages: {error.reason}") from error

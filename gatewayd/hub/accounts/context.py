@@ -17,7 +17,7 @@ from gatewayd.model.config import AccountSettings
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import SendFile
 from gatewayd.ports.channel import OutgoingFile
-from gatewayd.ports.store import InboundRow, StateRows, StateValue
+from gatewayd.ports.store import AccountReport, InboundRow, StateRows, StateValue
 
 if TYPE_CHECKING:
     import httpx2
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 class Journal(Protocol):
     """Where messages are committed: the inbox."""
 
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]: ...
+    async def deliver(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Sequence[StateValue] = (),
+        reports: Sequence[AccountReport] = (),
+    ) -> list[InboundRow]: ...
 
 
 class QueueSource(Protocol):

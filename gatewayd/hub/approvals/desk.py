@@ -20,7 +20,7 @@ from gatewayd.hub.approvals.policy import Action, judge
 from gatewayd.hub.codes import new_code
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox.deliveries import DeliveryReports
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.hub.voters import Voters, inputs_covered
 from gatewayd.kit.text import sanitise
 from gatewayd.model.config import AgentApprovals, ApprovalsSection
@@ -43,16 +43,16 @@ _CODE_LENGTH = 6
 
 
 class ApprovalDesk:
-    """Keeps the pending requests and wakes the turns that wait for them. ``prompts`` shows requests to people, and ``reports``
+    """Keeps the pending requests and wakes the turns that wait for them. ``prompts`` shows requests to people, and ``outcomes``
     says whether those prompts were sent."""
 
-    def __init__(self, context: Context, configured: Configured, prompts: Prompts, reports: DeliveryReports) -> None:
+    def __init__(self, context: Context, configured: Configured, prompts: Prompts, outcomes: ReplyOutcomes) -> None:
         self._store: Approvals = context.store
         self._events = context.events
         self._now = context.now
         self._configured = configured
         self._prompts = prompts
-        self._reports = reports
+        self._outcomes = outcomes
         self._pending: dict[str, Approval] = {}
         self._changed: dict[str, anyio.Event] = {}
         self._overdue: dict[str, float] = {}
@@ -213,7 +213,7 @@ class ApprovalDesk:
         """Show a pending request to one group after the other, until it is decided or expires."""
         row = await self.get(approval.id)
         if row.state == "pending":
-            with self._reports.subscribe(row.id, sent=lambda message_id: None, lost=lambda: self.notify(row.id)):
+            with self._outcomes.subscribe(row.id, sent=lambda message_id: None, lost=lambda: self.notify(row.id)):
                 await self._wait_pending(row, turn)
             row = await self.get(approval.id)
         # The decision may have come while the row was read, or while a prompt was written.

@@ -19,8 +19,8 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.approvals.question_prompts import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox, draft_texts, until_stored
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.ids import ConversationId
@@ -80,13 +80,13 @@ Offer = Callable[[OpenQuestion], None]
 class QuestionDesk:
     """Shows questions, waits for their answers, and recognises these."""
 
-    def __init__(self, context: Context, configured: Configured, outbox: Outbox, reports: DeliveryReports) -> None:
+    def __init__(self, context: Context, configured: Configured, outbox: Outbox, outcomes: ReplyOutcomes) -> None:
         self._store: Store = context.store
         self._events = context.events
         self._now = context.now
         self._configured = configured
         self._outbox = outbox
-        self._reports = reports
+        self._outcomes = outcomes
         self._slots_used = 0
         self._open: dict[str, OpenQuestion] = {}
         self._asked = Wakeup()
@@ -163,7 +163,7 @@ class QuestionDesk:
         mine = OpenQuestion(row, turn.conversation, writers, anyio.Event(), set())
         self._open[turn.session_key] = mine
         try:
-            with self._reports.subscribe(row.id, sent=mine.note_shown, lost=mine.note_lost):
+            with self._outcomes.subscribe(row.id, sent=mine.note_shown, lost=mine.note_lost):
                 await until_stored(partial(self._show, mine, turn))
                 if not mine.done.is_set():
                     mine.taken = False

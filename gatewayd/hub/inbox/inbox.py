@@ -21,8 +21,8 @@ from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.intents import Intent, classify
 from gatewayd.model.message.roles import Role
 from gatewayd.model.message.route import Route
-from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_state
-from gatewayd.ports.store import Account, InboundRow, StateValue, Store
+from gatewayd.model.records.storable import refuse_unusable, refuse_unusable_report, refuse_unusable_state
+from gatewayd.ports.store import Account, AccountReport, InboundRow, StateValue, Store
 
 _RECOVERY_PAGE = 1000
 _REJECTED_AT_ONCE = 256
@@ -96,13 +96,19 @@ class InboxDesk:
         """The configured accounts, each with the reason why a delivery would have to wait now, or None."""
         return {account: self._backlog.why_full(*account) for account in self._configured.accounts}
 
-    async def deliver(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
-        """Journal envelopes of one account and dispatch them. Returns the new rows after the commit. Waits while the inbox, or
-        the account's share of it, is full.
+    async def deliver(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Sequence[StateValue] = (),
+        reports: Sequence[AccountReport] = (),
+    ) -> list[InboundRow]:
+        """Journal envelopes of one account and dispatch them, with delivery reports. Returns the new rows after the commit. Waits
+        while the inbox, or the account's share of it, is full.
 
         :raises StoreRefused: nothing was stored; do not confirm to the platform.
         :raises NotFound: an envelope names an account that is not configured.
-        :raises UnusableId: an id of an envelope, or a value of ``state``, cannot be stored. Nothing was stored.
+        :raises UnusableId: an id of an envelope or report, or a value of ``state``, cannot be stored. Nothing was stored.
         :raises ValueError: the envelopes are of several accounts.
         """
         for envelope in envelopes:
@@ -111,23 +117,26 @@ class InboxDesk:
             refuse_unusable(envelope)
         for *_, key, value in state:
             refuse_unusable_state(key, value)
-        if not envelopes:
-            await self._store.add_inbound([], state=state)
-            return []
-        account = envelopes[0].channel, envelopes[0].account
-        if any((envelope.channel, envelope.account) != account for envelope in envelopes):
+        for *_, report in reports:
+            refuse_unusable_report(report)
+        accounts = {(envelope.channel, envelope.account) for envelope in envelopes}
+        if len(accounts) > 1:
             raise ValueError("a delivery is of one account")
         now = self._now()
         known = [known_as(envelope, self._configured.config) for envelope in envelopes]
         stamped = [e if e.received_at else msgspec.structs.replace(e, received_at=now) for e in known]
-        await self._backlog.reserve(account, len(stamped))
+        for account in accounts:
+            await self._backlog.reserve(account, len(stamped))
         rows: list[InboundRow] = []
         try:
             # If the caller is cancelled during the commit, the rows must still be dispatched.
             with anyio.CancelScope(shield=True):
-                rows = await self._store.add_inbound(stamped, state=state)
+                journaled = await self._store.add_inbound(stamped, state=state, reports=reports)
+                rows = journaled.rows
         finally:
-            self._backlog.release(account, len(stamped) - len(rows))
+            for account in accounts:
+                self._backlog.release(account, len(stamped) - len(rows))
+        self._outbox.note_reported(journaled.reported)
         self.received += len(rows)
         for row in rows:
             envelope = row.envelope

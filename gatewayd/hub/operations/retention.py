@@ -90,6 +90,7 @@ class Retention:
             await self._delete_old(kind, lambda: self._config.keep_seconds)
         for kind in _DEAD_LETTERS:
             await self._delete_old(kind, lambda: self._config.dead_letter_seconds)
+        await self._store.prune_reports()
         used = await self._shrink(_ENDED)
         if used > self._most_bytes():
             used = await self._shrink(_DEAD_LETTERS)

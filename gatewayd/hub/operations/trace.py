@@ -227,13 +227,17 @@ def _of_reply(row: OutboundRow) -> Iterator[TraceEntry]:
         yield TraceEntry(row.next_attempt_at, "waits", ref, "waits for its next attempt at this time", row.reason)
     if row.settled_at is not None:
         yield from _end_of_reply(row, row.settled_at)
+    if row.delivered_at is not None:
+        yield TraceEntry(row.delivered_at, "delivered", ref, "was delivered, as its platform reports")
+    if row.read_at is not None:
+        yield TraceEntry(row.read_at, "read", ref, "was read, as its platform reports")
 
 
 def _end_of_reply(row: OutboundRow, at: float) -> Iterator[TraceEntry]:
     ref = f"out-{row.id}"
+    known = row.receipt.message_id if row.receipt is not None else None
     match row.state:
         case "sent":
-            known = row.receipt.message_id if row.receipt is not None else None
             yield TraceEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
         case "unknown":
             yield TraceEntry(
@@ -241,6 +245,8 @@ def _end_of_reply(row: OutboundRow, at: float) -> Iterator[TraceEntry]:
             )
         case "parked":
             yield TraceEntry(at, "parked", ref, "not sent: it was too old to be sent by itself", row.reason)
+        case "dead" if known is not None:
+            yield TraceEntry(at, "dead", ref, f"the platform took it as message {known}, and could not deliver it", row.reason)
         case "dead":
             yield TraceEntry(at, "dead", ref, "given up", row.reason)
         case "ready" | "sending":
@@ -319,7 +325,9 @@ def _replies(rows: Sequence[OutboundRow]) -> str:
     words = dict[str, str](_WHY_OF_REPLY.items())
     reason = f" ({words.get(row.reason, row.reason)})" if row.reason else ""
     doubt = ", and may have been seen," if row.doubt_since is not None and row.state in OUTBOUND_OPEN else ""
-    return f"out-{row.id} {_REPLY[row.state]}{doubt}{reason}" + (", and an operator has dropped it" if row.closed_at else "")
+    seen = " and read" if row.read_at is not None else " and delivered" if row.delivered_at is not None else ""
+    dropped = ", and an operator has dropped it" if row.closed_at else ""
+    return f"out-{row.id} {_REPLY[row.state]}{seen}{doubt}{reason}{dropped}"
 
 
 def _state(row: OutboundRow) -> str:

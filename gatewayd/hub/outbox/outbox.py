@@ -12,8 +12,8 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox.bodies import bodies_of
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.doubt import Call, call_for, waits_for_turn
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.hub.outbox.queue import OutboundQueue
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
@@ -31,9 +31,10 @@ from gatewayd.model.lifecycle import (
 )
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendText
+from gatewayd.model.message.report import ReportKind
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import InboundRow, NoticeRule, OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import InboundRow, NoticeRule, OutboundDraft, OutboundRow, Reported, Store
 
 _log = structlog.get_logger("gatewayd.outbox")
 _STORE_RETRY_SECONDS = 1.0
@@ -109,7 +110,7 @@ async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
 
 
 class Outbox:
-    """Writes rows, queues them for the accounts, settles and counts them. ``reports`` gets the outcome of rows with a subject.
+    """Writes rows, queues them for the accounts, settles and counts them. ``outcomes`` gets the outcome of rows with a subject.
     ``notice`` makes the notice for the chat of a row that becomes unknown.
 
     In memory are the number and time of each unsettled row, some 200 bytes, the text of ``limits.mailbox`` of them, and the end
@@ -121,7 +122,7 @@ class Outbox:
         store: Store,
         events: EventLog,
         configured: Configured,
-        reports: DeliveryReports,
+        outcomes: ReplyOutcomes,
         *,
         notice: NoticeRule,
         now: Callable[[], float],
@@ -129,7 +130,7 @@ class Outbox:
         self._store = store
         self._events = events
         self._configured = configured
-        self._reports = reports
+        self._outcomes = outcomes
         self._notice = notice
         self._now = now
         self._counts: dict[OutboundState, int] = {}
@@ -271,7 +272,7 @@ class Outbox:
         send: it ends ``unknown``. The notice about that is committed with it, and queued."""
         if row.doubt_since is not None and state in NEVER_SEEN:
             state = "unknown"
-        notice = await self._store.settle_outbound(
+        settled = await self._store.settle_outbound(
             row.id,
             state,
             now=self._now(),
@@ -284,19 +285,27 @@ class Outbox:
             notice=self._notice if state == "unknown" else None,
         )
         if state in OUTBOUND_DEAD_LETTERS:
-            _log.warning(
-                "reply_not_delivered",
-                outcome=state,
-                reason=reason,
-                channel=row.channel,
-                account=row.account,
-                conversation=row.conversation,
-                turn_id=row.turn_id,
-                outbound_id=row.id,
-            )
+            _warn(row, state, reason)
         self._requeue(row, state, next_attempt_at)
+        self._emit(row, state, reason, receipt)
+        self._tell(row, state, receipt)
+        if settled.notice is not None:
+            self._enqueue([settled.notice])
+        self.note_reported(settled.reported)
+        self._settled.notify()
+
+    def note_reported(self, reported: Sequence[Reported]) -> None:
+        """Count and tell what delivery reports have changed. The caller has just committed that."""
+        for row, kind in ((each.row, each.kind) for each in reported):
+            if kind == "failed":
+                _warn(row, row.state, row.reason)
+                self._counts[row.state] = self._counts.get(row.state, 0) + 1
+                self._tell(row, row.state, None)
+            self._emit(row, row.state if kind == "failed" else kind, row.reason, row.receipt)
+
+    def _emit(self, row: OutboundRow, what: OutboundState | ReportKind, reason: str | None, receipt: Receipt | None) -> None:
         self._events.emit(
-            f"outbound.{state}",
+            f"outbound.{what}",
             id=row.id,
             channel=row.channel,
             account=row.account,
@@ -304,10 +313,6 @@ class Outbox:
             reason=reason,
             message_id=receipt.message_id if receipt else None,
         )
-        self._report(row, state, receipt)
-        if notice is not None:
-            self._enqueue([notice])
-        self._settled.notify()
 
     def _requeue(self, row: OutboundRow, state: OutboundState, next_attempt_at: float | None) -> None:
         """Take a settled row out of its queue, or put it back for another attempt."""
@@ -325,13 +330,13 @@ class Outbox:
         if state == "sent" and ended is not None and ended.asked_at is not None:
             self._delivery.observe(self._now() - ended.asked_at)
 
-    def _report(self, row: OutboundRow, state: OutboundState, receipt: Receipt | None) -> None:
+    def _tell(self, row: OutboundRow, state: OutboundState, receipt: Receipt | None) -> None:
         if row.subject is None:
             return
         if state in NEVER_SEEN:
-            self._reports.report_lost(row.subject)
+            self._outcomes.tell_lost(row.subject)
         if receipt is not None and receipt.message_id is not None:
-            self._reports.report_sent(row.subject, receipt.message_id)
+            self._outcomes.tell_sent(row.subject, receipt.message_id)
 
     def is_unsettled(self, outbound_id: int) -> bool:
         """Whether a row waits, is being sent, or has an outcome that is not recorded everywhere."""
@@ -389,3 +394,16 @@ class Outbox:
 
     def _queue_of(self, row: OutboundRow) -> OutboundQueue | None:
         return self._queues.get((row.channel, row.account))
+
+
+def _warn(row: OutboundRow, state: OutboundState, reason: str | None) -> None:
+    _log.warning(
+        "reply_not_delivered",
+        outcome=state,
+        reason=reason,
+        channel=row.channel,
+        account=row.account,
+        conversation=row.conversation,
+        turn_id=row.turn_id,
+        outbound_id=row.id,
+    )

@@ -7,6 +7,7 @@ from msgspec.json import Encoder
 
 from gatewayd.model.errors import UnusableId
 from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.report import DeliveryReport
 
 MAX_ID_BYTES: Final = 2048
 """In UTF-8. The longest id of a platform has a tenth of it. The key of a connector has the name of the connector in front."""
@@ -59,6 +60,13 @@ def refuse_unusable_state(key: str, value: str) -> None:
         raise UnusableId(f"the key of a state value {why}")
     if not is_text(value):
         raise UnusableId("a state value has half a surrogate pair")
+
+
+def refuse_unusable_report(report: DeliveryReport) -> None:
+    """:raises UnusableId: its id cannot be kept, or its reason has no bytes or more of them than an id."""
+    for name, value in (("message_id", report.message_id), ("reason", report.reason)):
+        if value is not None and (why := why_unusable(value)) is not None:
+            raise UnusableId(f"the {name} of a delivery report {why}")
 
 
 def _ids(envelope: InboundEnvelope) -> Iterator[tuple[str, str | None]]:

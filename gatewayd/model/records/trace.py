@@ -19,6 +19,8 @@ TraceEvent = Literal[
     "sending",
     "waits",
     "sent",
+    "delivered",
+    "read",
     "unknown",
     "parked",
     "dead",

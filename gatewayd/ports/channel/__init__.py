@@ -5,6 +5,7 @@ and ``channel.py`` (I/O). The kind of error that it raises says what to do next,
 one: docs/how-to/write-a-channel.md.
 """
 
+from gatewayd.model.message.report import DeliveryReport, ReportKind
 from gatewayd.ports.channel.channel import (
     Channel,
     ChannelOpener,
@@ -41,6 +42,7 @@ __all__ = [
     "ChecksHeaders",
     "ConnectionReporter",
     "Deliver",
+    "DeliveryReport",
     "FetchesMedia",
     "GreetsOperators",
     "HttpDesk",
@@ -53,6 +55,7 @@ __all__ = [
     "OutgoingFile",
     "ReceivesWebhooks",
     "Reconciles",
+    "ReportKind",
     "ServesHttp",
     "ShowsGrowth",
     "ShowsSignals",

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import SendFile
+from gatewayd.model.message.report import DeliveryReport
 from gatewayd.ports.store import State
 
 if TYPE_CHECKING:
@@ -29,14 +30,22 @@ class AccountConfig(Struct, frozen=True):
 
 
 class Deliver(Protocol):
-    """Journal envelopes. Returns after the commit: only then may the driver acknowledge them. Waits while the inbox is full.
+    """Journal envelopes and delivery reports. Returns after the commit: only then may the driver acknowledge them. Waits while
+    the inbox is full.
 
     ``state`` is stored in the account's state in the same transaction, e.g. a poll offset. Envelopes seen
     before are skipped. Of envelopes with an id that has a NUL character or more than 2,048 bytes, or with a text that is no
-    Unicode, nothing is stored: that is a bug of the driver.
+    Unicode, nothing is stored: that is a bug of the driver. ``reports`` are about messages of this account, in the same
+    transaction.
     """
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None: ...
+    async def __call__(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Mapping[str, str] = NO_STATE,
+        reports: Sequence[DeliveryReport] = (),
+    ) -> None: ...
 
 
 class ConnectionReporter(Protocol):

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.report import DeliveryReport
 from gatewayd.ports.channel.services import NO_STATE
 
 
@@ -20,13 +21,14 @@ class WebhookRequest(Struct, frozen=True):
 
 class WebhookReply(Struct, frozen=True):
     """What to journal, and what to answer after the commit. A status of 400 and up journals nothing. ``state`` is
-    stored in the same transaction as the envelopes; without any it is not stored."""
+    stored in the same transaction as the envelopes and reports; without any it is not stored."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
     envelopes: tuple[InboundEnvelope, ...] = ()
     state: Mapping[str, str] = NO_STATE
+    reports: tuple[DeliveryReport, ...] = ()
 
 
 @runtime_checkable

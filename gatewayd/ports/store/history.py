@@ -80,6 +80,9 @@ class AuditRows(Protocol):
 
 
 class RetentionRows(Protocol):
+    async def prune_reports(self) -> int:
+        """Delete the delivery reports that have waited too long for their messages, and return how many."""
+
     async def sweep(
         self, kind: RetentionKind, keeps: KeepRule, *, before: float, after: tuple[float, int] | None, limit: int
     ) -> RetentionResult:

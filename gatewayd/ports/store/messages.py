@@ -10,12 +10,19 @@ from msgspec import Struct
 from gatewayd.model.lifecycle import EndState, InboundReason, InboundState, OutboundState, SendOutcome
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt
+from gatewayd.model.message.report import DeliveryReport, ReportKind
 from gatewayd.model.status import OutboxStatus
 
 Account = tuple[str, str]
 """Channel and name."""
 StateValue = tuple[str, str, str, str]
 """Channel, account, key and value."""
+AccountReport = tuple[str, str, DeliveryReport]
+"""Channel, account and report."""
+
+WAITING_REPORT_SECONDS = 3600.0
+WAITING_REPORTS = 1000
+"""How long a delivery report waits for its message, and how many wait for each account. The oldest go first."""
 
 
 class InboundRow(Struct, frozen=True):
@@ -57,7 +64,8 @@ class OutboundDraft(Struct, frozen=True):
 class OutboundRow(Struct, frozen=True):
     """One payload. ``queued_at`` is when it entered the queue, first (``created_at``) or by a retry: it is stale a time after
     that. ``sending_at`` is the time of the newest call to the platform; ``retries`` counts the
-    retries of a dead letter; ``closed_at`` is when a person dropped the row.
+    retries of a dead letter; ``closed_at`` is when a person dropped the row. ``delivered_at`` and ``read_at`` are what its
+    platform reported.
 
     ``doubt_since``: the row may have been seen. It is the start of the first send whose outcome is unknown, and has not been
     found out since. A row that is ``unknown`` has it, and a row that is ``sent``, ``parked`` or ``dead`` does not.
@@ -82,6 +90,8 @@ class OutboundRow(Struct, frozen=True):
     closed_at: float | None = None
     doubt_since: float | None = None
     retries: int = 0
+    delivered_at: float | None = None
+    read_at: float | None = None
 
     @property
     def doubt_after_cut(self) -> float:
@@ -116,12 +126,45 @@ class TranscriptRow(Struct, frozen=True):
     content: InboundEnvelope | OutboundPayload
 
 
-class Inbox(Protocol):
-    async def add_inbound(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
-        """Journal envelopes, and save these values of the state in the same transaction, also when nothing is new.
+class Reported(Struct, frozen=True):
+    """What a delivery report has changed: its ``kind``, and the row as it is now."""
 
-        Idempotent by (channel, account, event_key), also within one call: a known envelope is skipped. Returns the new rows,
-        numbered in the order of the envelopes.
+    row: OutboundRow
+    kind: ReportKind
+
+
+class Journaled(Struct, frozen=True):
+    """``rows`` are the new rows, numbered in the order of the envelopes. ``reported`` has the reports that changed a reply, in
+    their order."""
+
+    rows: list[InboundRow]
+    reported: list[Reported]
+
+
+class Settled(Struct, frozen=True):
+    """``notice`` is the row that the rule wanted. ``reported``: as in ``Journaled``, of reports that had waited."""
+
+    notice: OutboundRow | None = None
+    reported: list[Reported] = []
+
+
+class Inbox(Protocol):
+    async def add_inbound(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Sequence[StateValue] = (),
+        reports: Sequence[AccountReport] = (),
+    ) -> Journaled:
+        """Journal envelopes, save these values of the state, and apply these reports, one after the other, in the same
+        transaction, also when nothing is new.
+
+        Idempotent by (channel, account, event_key), also within one call: a known envelope is skipped.
+
+        A report belongs to the newest reply of its account, edits apart, whose receipt has its message id. ``delivered`` and
+        ``read`` are stored once, with their time, in a row that is ``sent`` or ``dead``. ``failed`` makes a ``sent`` row
+        ``dead``, with the reason of the report, unless it was delivered or read. A report without a reply waits for it
+        (``settle_outbound``), for ``WAITING_REPORT_SECONDS``, and at most ``WAITING_REPORTS`` of each account.
         """
 
     async def find_inbound(self, channel: str, account: str, event_key: str) -> InboundRow | None: ...
@@ -182,7 +225,7 @@ class OutboxRows(Protocol):
         instead: OutboundPayload | None = None,
         in_doubt: bool | None = None,
         notice: NoticeRule | None = None,
-    ) -> OutboundRow | None:
+    ) -> Settled:
         """Store the outcome of a send: the state, and reason, receipt and next_attempt_at as given, also where they are None. A
         row whose life-cycle does not allow the move stays as it is: a row that was ``sent`` is never sent again, one with a
         doubt does not become ``parked`` or ``dead``, and one that waits without a doubt does not become ``unknown``.
@@ -193,8 +236,12 @@ class OutboxRows(Protocol):
         becomes ``sent`` ends. Of a row that becomes ``ready`` it begins likewise (``in_doubt`` True), ends (False), or stays as
         it is (None): the send surely had no effect.
 
-        ``notice`` is called if the row has changed. What it returns is added in the same transaction, and is the result. Of two
-        calls at once the second one sees the notice of the first.
+        ``notice`` is called if the row has changed. What it returns is added in the same transaction. Of two calls at once the
+        second one sees the notice of the first.
+
+        Of a row that becomes ``sent`` and is no edit, the reports that wait for its message id are applied in the same
+        transaction, as in ``add_inbound``. With a ``failed`` one, and none that says that it was delivered or read, the row
+        becomes ``dead``.
         """
 
     async def ready_numbers(self, channel: str, account: str, *, after_id: int, limit: int) -> list[int]:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.secret import MaybeSecret, Secret
-from gatewayd.ports.channel import NO_STATE
+from gatewayd.ports.channel import NO_STATE, DeliveryReport
 from gatewayd.testing.services import ServicesInMemory
 
 
@@ -83,7 +83,7 @@ class Services(ServicesInMemory):
 
 
 class Journal:
-    """A ``deliver`` that keeps the envelopes. It waits for ``gate``; with an ``error`` it fails.
+    """A ``deliver`` that keeps the envelopes and reports. It waits for ``gate``; with an ``error`` it fails.
 
     ``offered`` are all envelopes that it was called with, ``envelopes`` those that it has taken. ``overlapped`` is the
     conversation of which two calls ran at once, so that their order was left to chance. ``patience`` is how many seconds it waits
@@ -93,6 +93,7 @@ class Journal:
     def __init__(self, services: Services, error: Exception | None = None, *, patience: float = inf) -> None:
         self.envelopes: list[InboundEnvelope] = []
         self.offered: list[InboundEnvelope] = []
+        self.reports: list[DeliveryReport] = []
         self.calls = 0
         self.overlapped: Peer | None = None
         self.gate = trio.Event()
@@ -103,7 +104,13 @@ class Journal:
         self._changed = Wakeup()
         self._running: list[Peer] = []
 
-    async def __call__(self, envelopes: Sequence[InboundEnvelope], *, state: Mapping[str, str] = NO_STATE) -> None:
+    async def __call__(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Mapping[str, str] = NO_STATE,
+        reports: Sequence[DeliveryReport] = (),
+    ) -> None:
         self.calls += 1
         self.offered += envelopes
         peers = {envelope.peer for envelope in envelopes}
@@ -119,6 +126,7 @@ class Journal:
             raise self.error
         self._services.kept.update(state)
         self.envelopes += envelopes
+        self.reports += reports
         self._tell()
 
     async def wait_called(self) -> None:

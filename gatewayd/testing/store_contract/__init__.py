@@ -17,6 +17,7 @@ from gatewayd.testing.store_contract.messages.inbox import InboxContract
 from gatewayd.testing.store_contract.messages.outbox import OutboxContract
 from gatewayd.testing.store_contract.messages.races import RacesContract
 from gatewayd.testing.store_contract.messages.recovery import RecoveryContract
+from gatewayd.testing.store_contract.messages.reports import ReportsContract
 from gatewayd.testing.store_contract.messages.transcript import TranscriptContract
 from gatewayd.testing.store_contract.operations.audit import AuditContract
 from gatewayd.testing.store_contract.operations.dead_letters import DeadLettersContract
@@ -44,6 +45,7 @@ __all__ = [
     "RacesContract",
     "RecoveryContract",
     "RepairContract",
+    "ReportsContract",
     "RetentionContract",
     "StateContract",
     "StoreContract",
@@ -76,6 +78,7 @@ class StoreContract(
     StoreFixtures,
     InboxContract,
     OutboxContract,
+    ReportsContract,
     TranscriptContract,
     DeadLettersContract,
     RepairContract,

@@ -152,7 +152,7 @@ async def ended(
     message: InboundEnvelope | None = None,
 ) -> int:
     """An inbound row that has ended, received at the time 10."""
-    [row] = await store.add_inbound([message or envelope(fresh_key(), account=account)])
+    [row] = (await store.add_inbound([message or envelope(fresh_key(), account=account)])).rows
     await store.start_turn([row.id], turn_id=turn_id or f"turn-{row.id}", session_key="assistant:42")
     await store.end_inbound([row.id], state=state, reason=reason, now=at)
     return row.id

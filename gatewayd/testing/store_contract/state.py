@@ -47,7 +47,7 @@ class StateContract:
     async def test_a_session_is_found_with_its_newest_turn(self, store: Store) -> None:
         await store.put_session(ROW)
         assert await store.find_session(ROW.agent_id, ROW.session_id) == (ROW, None)
-        rows = [row.id for row in await store.add_inbound([envelope(key) for key in "abc"])]
+        rows = [row.id for row in (await store.add_inbound([envelope(key) for key in "abc"])).rows]
         for number in rows[:2]:
             await store.start_turn([number], turn_id=f"turn-{number}", session_key=ROW.session_key)
         assert await store.find_session(ROW.agent_id, ROW.session_id) == (ROW, f"turn-{rows[1]}")

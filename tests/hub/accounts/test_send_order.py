@@ -19,15 +19,15 @@ from gatewayd.channels.loopback.platform import taking
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import GatewayConfig, LimitsSection, OutboxSection
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.lifecycle import OutboundState
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import Deliver
-from gatewayd.ports.store import NoticeRule, OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import NoticeRule, OutboundDraft, OutboundRow, Settled, Store
 from tests.examples import examples
 from tests.hub.street import configuration, now, open_street
 
@@ -112,7 +112,7 @@ class MemoryRows:
         instead: SendText | None,
         in_doubt: bool | None,
         notice: NoticeRule | None,
-    ) -> None:
+    ) -> Settled:
         await trio.lowlevel.checkpoint()
         before = self.rows[outbound_id]
         assert before.state in ("sending", "ready")
@@ -124,6 +124,7 @@ class MemoryRows:
             next_attempt_at=next_attempt_at,
             attempts=before.attempts - (not attempt_counts and before.state == "sending"),
         )
+        return Settled()
 
 
 class Fickle:
@@ -207,7 +208,7 @@ def test_each_conversation_is_seen_in_order_and_nothing_twice(
         store = cast(Store, rows)
         events = EventLog(store, now=now, keep=lambda: 0)
         configured = Configured(GatewayConfig(outbox=config, limits=LimitsSection(mailbox=size)), {})
-        outbox = Outbox(store, events, configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
+        outbox = Outbox(store, events, configured, ReplyOutcomes(), notice=lambda row, of_turn: None, now=now)
         await outbox.adopt([("loopback", "main")])
         sender = Sender("loopback", "main", outbox, Backoff(Random(1)), config, now=now, redact=str)
 

@@ -78,7 +78,7 @@ async def test_rows_of_an_account_that_was_removed_end_with_that_reason(tmp_path
     async with open_house(tmp_path, gate) as house:
         await house.say("running")
         await house.gateway.claim([("chat", "gone")])
-        left = await house.store.add_inbound([message("left", account="gone")])
+        left = (await house.store.add_inbound([message("left", account="gone")])).rows
     async with open_house(tmp_path) as house:
         assert (await house.ended(left[0])).reason == "account_removed"
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.operations.retention import EVERY_SECONDS, ROWS_TOGETHER, Retention, is_kept
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
@@ -52,6 +52,9 @@ class Watched:
         self.swept.append(kind)
         return swept
 
+    async def prune_reports(self) -> int:
+        return await self.store.prune_reports()
+
     async def bytes_used(self) -> int:
         return await self.store.bytes_used() if self.size is None else self.size
 
@@ -65,7 +68,7 @@ class Cellar:
         self.config = replace(configuration(), retention=section)
         self.configured = Configured(self.config, {})
         self.events = EventLog(store, now=now, keep=lambda: 1000)
-        self.outbox = Outbox(store, self.events, self.configured, DeliveryReports(), notice=lambda row, of_turn: None, now=now)
+        self.outbox = Outbox(store, self.events, self.configured, ReplyOutcomes(), notice=lambda row, of_turn: None, now=now)
         self.retention = Retention(self.store, self.outbox, self.events, self.configured, now=now)
 
     async def fill(self, count: int, *, age: float, size: int = 10) -> None:

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Addressed, Outbox, draft_replies
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.ids import PeerKind
 from gatewayd.model.lifecycle import DoneReason, SendOutcome
@@ -66,7 +66,7 @@ async def test_a_wall_clock_that_is_set_forwards_makes_no_reply_old(tmp_path: Pa
             house.store,
             house.events,
             Configured(configuration(outbox=OutboxSection(stale_after_seconds=60)), {}),
-            DeliveryReports(),
+            ReplyOutcomes(),
             notice=lambda row, of_turn: None,
             now=lambda: now() + ahead,
         )
@@ -186,7 +186,7 @@ async def test_whom_it_concerns_hears_that_a_row_is_given_up(
     async with open_house(tmp_path) as house:
         sent: list[str] = []
         lost: list[str] = []
-        with house.gateway.reports.subscribe("ap_1", sent=sent.append, lost=lambda: lost.append("ap_1")):
+        with house.gateway.outcomes.subscribe("ap_1", sent=sent.append, lost=lambda: lost.append("ap_1")):
             rows = await house.outbox.write([about("one", "ap_1"), about("two", None), about("three", "ap_2")])
             receipt = Receipt("m1") if state == "sent" else None
             due = now() + 9 if state == "ready" else None
@@ -204,7 +204,7 @@ async def test_a_prompt_that_has_become_stale_is_given_up_and_heard_of(tmp_path:
     config = configuration(outbox=OutboxSection(stale_after_seconds=60))
     async with open_house(tmp_path, config=config) as house:
         lost: list[str] = []
-        with house.gateway.reports.subscribe("ap_1", sent=lambda message_id: None, lost=lambda: lost.append("ap_1")):
+        with house.gateway.outcomes.subscribe("ap_1", sent=lambda message_id: None, lost=lambda: lost.append("ap_1")):
             [row] = await house.outbox.write([about("one", "ap_1")])
             await anyio.sleep(61)
             assert not await house.outbox.mark_sending(row)

@@ -38,6 +38,7 @@ from gatewayd.model.lifecycle import (
     QuestionEnd,
     SendOutcome,
 )
+from gatewayd.model.message.report import ReportKind
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.stores.sqlite.engine.conditions import among, outside
 from gatewayd.testing.store_contract.rows import approval, pairing
@@ -80,6 +81,9 @@ INBOUND_STEPS: list[Step] = [
 OUTBOUND_STEPS: list[Step] = [
     lambda walk, row: walk.do("mark_sending", row),
     *each(Walk.settle, SendOutcome),
+    *each(Walk.report, ReportKind),
+    lambda walk, row: walk.settle_after(row, "read", "delivered"),
+    lambda walk, row: walk.settle_after(row, "failed"),
     lambda walk, row: walk.recover(),
     lambda walk, row: walk.recover(resend=lambda found: True),
     lambda walk, row: walk.recover(stale_before=50.0),

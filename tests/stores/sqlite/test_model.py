@@ -129,10 +129,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(keys=st.lists(KEYS, max_size=4), value=st.text(max_size=5))
     def add_inbound(self, keys: list[str], value: str) -> None:
-        rows = self.portal.call(
+        journaled = self.portal.call(
             partial(self.store.add_inbound, [envelope(key) for key in keys], state=[("telegram", "main", "offset", value)])
         )
-        assert [row.envelope.event_key for row in rows] == self.model.add(keys, value)
+        assert [row.envelope.event_key for row in journaled.rows] == self.model.add(keys, value)
         self.committed()
 
     def id_of(self, key: str) -> int:

@@ -10,7 +10,11 @@ from gatewayd.stores.sqlite.migrations import HAS_STRICT, migrate, scripts, stat
 
 WRONG = {"TEXT": b"\xff", "BLOB": "text", "INTEGER": "text", "REAL": "text"}
 RIGHT: dict[str, object] = {"TEXT": "text", "BLOB": b"blob", "INTEGER": 1, "REAL": 1.5}
-ONE_OF = {"state": {"outbound": "ready", "inbound": "received"}, "kind": {"token": "token"}, "scope": {"approval": "once"}}
+ONE_OF = {
+    "state": {"outbound": "ready", "inbound": "received"},
+    "kind": {"token": "token", "report": "read"},
+    "scope": {"approval": "once"},
+}
 
 
 @pytest.fixture(params=["strict", "checks"])
@@ -48,7 +52,7 @@ def insert(connection: sqlite3.Connection, table: str, columns: list[tuple[str, 
 
 def test_every_column_refuses_what_is_of_another_type(connection: sqlite3.Connection) -> None:
     found = tables(connection)
-    assert len(found) == 12
+    assert len(found) == 13
     for table, columns in found:
         right = values_for(table, columns)
         for name, kind in columns:

@@ -21,6 +21,8 @@ from gatewayd.model.lifecycle import (
     QuestionState,
     SendOutcome,
 )
+from gatewayd.model.message.payload import Receipt
+from gatewayd.model.message.report import DeliveryReport, ReportKind
 from gatewayd.model.records.audit import AuditDraft
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import ResendRule, RetentionKind
@@ -71,7 +73,7 @@ class Walk:
     # One row in any state, by the shortest way there.
 
     async def inbound(self, state: InboundState) -> int:
-        [row] = await self.do("add_inbound", [envelope(f"key-{self.number()}")])
+        [row] = (await self.do("add_inbound", [envelope(f"key-{self.number()}")])).rows
         if state in ("running", "done", "dead"):
             await self.start(row.id)
         if state in ("done", "dropped", "dead"):
@@ -83,7 +85,8 @@ class Walk:
         if state not in ("ready", "parked"):
             await self.do("mark_sending", row.id)
         if state not in ("ready", "sending"):
-            await self.do("settle_outbound", row.id, state, now=2.0, reason="stale")
+            receipt = Receipt(f"m{row.id}") if state == "sent" else None
+            await self.do("settle_outbound", row.id, state, now=2.0, reason="stale", receipt=receipt)
         return int(row.id)
 
     async def approval(self, state: ApprovalState, *, quorum: int = 1) -> str:
@@ -125,6 +128,17 @@ class Walk:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")
         named = {"now": 3.0, "reason": "cut", "in_doubt": in_doubt, "notice": lambda row, of_turn: notice}
         await self.do("settle_outbound", number, outcome, **named)
+
+    async def report(self, number: int, kind: ReportKind) -> None:
+        """A report for a row, whether it has been sent or not; then a failure, which is about no other."""
+        for each in (kind, "failed", "delivered"):
+            await self.do("add_inbound", [], reports=[("telegram", "main", DeliveryReport(f"m{number}", each, 3.0))])
+
+    async def settle_after(self, number: int, *kinds: ReportKind) -> None:
+        """Reports come before the receipt."""
+        for kind in kinds:
+            await self.do("add_inbound", [], reports=[("telegram", "main", DeliveryReport(f"early{number}", kind, 3.0))])
+        await self.do("settle_outbound", number, "sent", now=3.0, receipt=Receipt(f"early{number}"))
 
     async def recover(self, *, stale_before: float = 0.0, resend: ResendRule | None = None) -> None:
         notice = replace(draft("it may not have arrived", turn_id=f"notice-{self.number()}"), subject="re_X")

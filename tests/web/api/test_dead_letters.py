@@ -19,7 +19,7 @@ PATH = "/v1/dead-letters"
 async def dead(site: Site, key: str, *, text: str = "hello", account: str = "main") -> str:
     """A message that is dead, as its ref."""
     envelope = InboundEnvelope("loopback", account, key, "message", Peer("dm", "7"), Sender("7"), text=text, received_at=now())
-    [row] = await site.store.add_inbound([envelope])
+    [row] = (await site.store.add_inbound([envelope])).rows
     await site.store.start_turn([row.id], turn_id=f"turn-{row.id}", session_key="assistant:7")
     await site.store.end_inbound([row.id], state="dead", reason="agent_failed", now=now())
     return f"in-{row.id}"

@@ -207,7 +207,7 @@ class World:
         envelope = InboundEnvelope(
             "loopback", "main", key, "message", Peer("dm", person), Sender(person), text=CANARY, received_at=now()
         )
-        [row] = await self._site.store.add_inbound([envelope])
+        [row] = (await self._site.store.add_inbound([envelope])).rows
         await self._site.store.start_turn([row.id], turn_id=f"turn-{row.id}", session_key=f"assistant:{person}")
         await self._site.store.end_inbound([row.id], state="dead", reason="agent_failed", now=now())
         return f"in-{row.id}"

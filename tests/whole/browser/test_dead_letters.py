@@ -62,7 +62,7 @@ async def leave_dead_letters(state_dir: Path, texts: Sequence[str] = HOSTILE) ->
     """As a daemon leaves them that was killed: messages that no turn could end, and a reply cut off while it was sent."""
     state_dir.mkdir()
     async with open_store(state_dir, now=time.time, run_blocking=run_inline) as store:
-        rows = await store.add_inbound([message(text, f"left-{index}") for index, text in enumerate(texts)])
+        rows = (await store.add_inbound([message(text, f"left-{index}") for index, text in enumerate(texts)])).rows
         ids = [row.id for row in rows]
         await store.start_turn(ids, turn_id="turn-1", session_key="assistant:webchat:main:dm:owner")
         await store.end_inbound(ids, state="dead", reason="agent_failed", now=time.time())

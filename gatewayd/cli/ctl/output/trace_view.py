@@ -8,7 +8,15 @@ from gatewayd.cli.ctl.output.screen import wrapped
 from gatewayd.cli.ctl.wording import clean, clock_time, duration
 from gatewayd.model.records.trace import Trace, TraceEntry
 
-_STYLES: Mapping[str, str] = {"dead": "bold red", "unknown": "yellow", "parked": "yellow", "sent": "green", "operator": "cyan"}
+_STYLES: Mapping[str, str] = {
+    "dead": "bold red",
+    "unknown": "yellow",
+    "parked": "yellow",
+    "sent": "green",
+    "delivered": "green",
+    "read": "green",
+    "operator": "cyan",
+}
 _WIDE = 60
 _INDENT = 20
 _LINES = 12

@@ -17,7 +17,7 @@ from gatewayd.stores.sqlite.engine.conditions import among
 from gatewayd.stores.sqlite.engine.rows import Rows
 from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.inbox import INBOUND_ROWS
-from gatewayd.stores.sqlite.tables.outbox import OUTBOUND_ROWS
+from gatewayd.stores.sqlite.tables.reports import OUTBOUND_ROWS
 
 _NEWEST: Final = (math.inf, 2**63 - 1)
 _OLDEST: Final = (-math.inf, 0)

@@ -10,11 +10,20 @@ import msgspec
 
 from gatewayd.model.lifecycle import END_INBOUND, INBOUND, INBOUND_OPEN, START_TURN, EndState, InboundReason
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.store import Account, InboundKey, InboundRow, OutboundDraft, OutboundRow, StateValue
+from gatewayd.ports.store import (
+    Account,
+    AccountReport,
+    InboundKey,
+    InboundRow,
+    Journaled,
+    OutboundDraft,
+    OutboundRow,
+    StateValue,
+)
 from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, among, newest_by, quoted
 from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.outbox import insert_outbound
+from gatewayd.stores.sqlite.tables.reports import ReportTable
 from gatewayd.stores.sqlite.tables.state import put_state
 
 INBOUND_ROWS: Final = Rows("inbound", InboundRow, blobs={"envelope": msgspec.json.Decoder(InboundEnvelope)})
@@ -37,15 +46,22 @@ _PENDING: Final = f"{among(INBOUND_OPEN)} AND id > :after AND {OF_ACCOUNTS} ORDE
 _encode = msgspec.json.Encoder().encode
 
 
-class InboxTable(Tables):
-    async def add_inbound(self, envelopes: Sequence[InboundEnvelope], *, state: Sequence[StateValue] = ()) -> list[InboundRow]:
+class InboxTable(ReportTable):
+    async def add_inbound(
+        self,
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Sequence[StateValue] = (),
+        reports: Sequence[AccountReport] = (),
+    ) -> Journaled:
         now = self._now()
 
-        def add(connection: sqlite3.Connection) -> list[InboundRow]:
+        def add(connection: sqlite3.Connection) -> Journaled:
             rows = [_insert(connection, envelope, now) for envelope in envelopes]
             for value in state:
                 put_state(connection, *value)
-            return [row for row in rows if row is not None]
+            reported = [self._report(connection, *report, now) for report in reports]
+            return Journaled([row for row in rows if row is not None], [it for it in reported if it is not None])
 
         return await self._write(add)
 

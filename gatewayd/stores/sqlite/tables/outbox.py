@@ -22,17 +22,12 @@ from gatewayd.model.lifecycle import (
     SendOutcome,
 )
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
+from gatewayd.model.message.report import failure_in
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow, ResendRule
+from gatewayd.ports.store import Account, NoticeRule, OutboundDraft, OutboundKey, OutboundRow, ResendRule, Settled
 from gatewayd.stores.sqlite.engine.conditions import OF_ACCOUNTS, accounts_value, among, newest_by, quoted
-from gatewayd.stores.sqlite.engine.rows import Rows
-from gatewayd.stores.sqlite.engine.table import Tables
+from gatewayd.stores.sqlite.tables.reports import OUTBOUND_ROWS, ReportTable, apply_waiting
 
-OUTBOUND_ROWS: Final = Rows(
-    "outbound",
-    OutboundRow,
-    blobs={"payload": msgspec.json.Decoder(OutboundPayload), "receipt": msgspec.json.Decoder(Receipt)},
-)
 [_NEW] = OUTBOUND.made["add_outbound"]
 _INSERT: Final = f"""
     INSERT INTO outbound (channel, account, conversation, peer, state, created_at, queued_at, turn_id, subject, edits, payload)
@@ -52,16 +47,22 @@ _DOUBT_ALLOWS: Final[Mapping[SendOutcome, str]] = {
     "parked": "doubt_since IS NULL",
     "dead": "doubt_since IS NULL",
 }
-_SETTLE: Final[Mapping[SendOutcome, str]] = {
-    outcome: f"""
+
+
+def _settling(outcome: SendOutcome, allowed: str) -> str:
+    return f"""
         UPDATE outbound SET state = {quoted(outcome)}, reason = :reason, receipt = :receipt, message_id = :message_id,
             next_attempt_at = :next_attempt_at, settled_at = :settled_at, doubt_since = {_DOUBT.get(outcome, "NULL")},
             attempts = attempts - (:taken_back AND {among([SEND.target])})
-        WHERE id = :id AND {among(OUTBOUND.sources("settle_outbound", outcome))}
-            AND {_DOUBT_ALLOWS.get(outcome, "TRUE")}
+        WHERE id = :id AND {among(OUTBOUND.sources("settle_outbound", outcome))} AND {allowed}
     """
-    for outcome in get_args(SendOutcome)
+
+
+_SETTLE: Final[Mapping[SendOutcome, str]] = {
+    outcome: _settling(outcome, _DOUBT_ALLOWS.get(outcome, "TRUE")) for outcome in get_args(SendOutcome)
 }
+# The platform took it and could not deliver it, so no doubt is left.
+_FAIL: Final = _settling("dead", "TRUE")
 _REWRITE: Final = "UPDATE outbound SET payload = ?, edits = ? WHERE id = ?"
 _READY_NUMBERS: Final = f"""
     SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
@@ -90,7 +91,7 @@ _COUNT: Final = f"""
 _encode = msgspec.json.Encoder().encode
 
 
-class OutboxTable(Tables):
+class OutboxTable(ReportTable):
     async def add_outbound(self, drafts: Sequence[OutboundDraft], *, now: float) -> list[OutboundRow]:
         return await self._write(lambda connection: [insert_outbound(connection, draft, now) for draft in drafts])
 
@@ -111,23 +112,29 @@ class OutboxTable(Tables):
         instead: OutboundPayload | None = None,
         in_doubt: bool | None = None,
         notice: NoticeRule | None = None,
-    ) -> OutboundRow | None:
+    ) -> Settled:
+        message_id = None if receipt is None else receipt.message_id
         values = {
             "id": outbound_id,
-            "reason": reason,
             "receipt": None if receipt is None else _encode(receipt),
-            "message_id": None if receipt is None else receipt.message_id,
+            "message_id": message_id,
             "next_attempt_at": next_attempt_at,
             "settled_at": None if state in OUTBOUND_OPEN else now,
             "taken_back": not attempt_counts,
             "in_doubt": in_doubt,
         }
 
-        def settle(connection: sqlite3.Connection) -> OutboundRow | None:
-            settled = connection.execute(_SETTLE[state], values).rowcount == 1
-            if settled and instead is not None:
+        def settle(connection: sqlite3.Connection) -> Settled:
+            is_shown = state == "sent" and message_id is not None
+            reports = self._waiting_reports(connection, outbound_id, message_id or "") if is_shown else []
+            failure = failure_in(reports)
+            statement, why = (_SETTLE[state], reason) if failure is None else (_FAIL, failure.reason)
+            if connection.execute(statement, {**values, "reason": why}).rowcount == 0:
+                return Settled()
+            if instead is not None:
                 connection.execute(_REWRITE, (_encode(instead), _edited_by(instead), outbound_id))
-            return _add_notice(connection, notice, outbound_id, now) if settled else None
+            reported = apply_waiting(connection, outbound_id, reports, now)
+            return Settled(_add_notice(connection, notice, outbound_id, now), reported)
 
         return await self._write(settle)
 

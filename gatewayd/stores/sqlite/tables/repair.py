@@ -53,7 +53,8 @@ _RETRY_INBOUND: Final = f"""
 """
 _RETRY_OUTBOUND: Final = f"""
     UPDATE outbound SET state = {quoted(RETRY_OUTBOUND.target)}, attempts = 0, reason = NULL, settled_at = NULL,
-        retries = retries + 1, queued_at = :now, next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at END
+        retries = retries + 1, receipt = NULL, message_id = NULL, delivered_at = NULL, read_at = NULL, queued_at = :now,
+        next_attempt_at = CASE WHEN next_attempt_at > :now THEN next_attempt_at END
     WHERE id = :id AND {among(RETRY_OUTBOUND.sources)} AND closed_at IS NULL
 """
 _DROP: Final = "UPDATE {table} SET closed_at = :now WHERE id = :id AND {dead_letters} AND closed_at IS NULL"

@@ -8,7 +8,7 @@ from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, en
 class InboxContract:
     async def test_envelopes_come_back_as_they_were_in_order(self, store: Store) -> None:
         sent = [envelope(str(number), text=f"\0 “{number}” \U0001f600") for number in range(3)]
-        rows = await store.add_inbound(sent)
+        rows = (await store.add_inbound(sent)).rows
         assert [row.envelope for row in rows] == sent
         assert [row.id for row in rows] == sorted({row.id for row in rows})
         assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == rows
@@ -23,20 +23,20 @@ class InboxContract:
 
     async def test_a_key_is_of_one_account(self, store: Store) -> None:
         """Each account of a channel has its own numbers."""
-        main, other = await store.add_inbound([envelope("1"), envelope("1", account="other")])
+        main, other = (await store.add_inbound([envelope("1"), envelope("1", account="other")])).rows
         assert await store.find_inbound("telegram", "main", "1") == main
         assert await store.find_inbound("telegram", "other", "1") == other
         assert await store.find_inbound("telegram", "third", "1") is None
         assert await store.find_inbound("webchat", "main", "1") is None
 
     async def test_a_known_event_key_is_skipped_also_within_one_call(self, store: Store) -> None:
-        [first] = await store.add_inbound([envelope("1", text="first")])
-        rows = await store.add_inbound([envelope("1", text="again"), envelope("2"), envelope("2", text="twice")])
+        [first] = (await store.add_inbound([envelope("1", text="first")])).rows
+        rows = (await store.add_inbound([envelope("1", text="again"), envelope("2"), envelope("2", text="twice")])).rows
         assert [row.envelope.event_key for row in rows] == ["2"]
         assert await store.find_inbound("telegram", "main", "1") == first
 
     async def test_event_keys_belong_to_an_account(self, store: Store) -> None:
-        rows = await store.add_inbound([envelope("1"), envelope("1", account="other")])
+        rows = (await store.add_inbound([envelope("1"), envelope("1", account="other")])).rows
         assert [row.envelope.account for row in rows] == ["main", "other"]
 
     async def test_state_is_saved_even_when_nothing_is_new(self, store: Store) -> None:
@@ -45,7 +45,7 @@ class InboxContract:
         assert await store.load_state("telegram", "main", "offset") == "2"
 
     async def test_a_turn_counts_its_starts(self, store: Store) -> None:
-        first, second = await store.add_inbound([envelope("1"), envelope("2")])
+        first, second = (await store.add_inbound([envelope("1"), envelope("2")])).rows
         await store.start_turn([first.id, second.id], turn_id="turn-1", session_key="key")
         await store.start_turn([second.id], turn_id="turn-2", session_key="key")
         rows = await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10)
@@ -55,7 +55,7 @@ class InboxContract:
         ]
 
     async def test_ending_writes_the_replies_once(self, store: Store) -> None:
-        [row] = await store.add_inbound([envelope("1")])
+        [row] = (await store.add_inbound([envelope("1")])).rows
         replies = await store.end_inbound([row.id], state="done", reason="answered", now=20.0, replies=[draft("a"), draft("b")])
         assert [reply.payload.body.text for reply in replies] == ["a", "b"]
         assert await store.end_inbound([row.id], state="done", reason="answered", now=30.0, replies=[draft("c")]) == []
@@ -65,7 +65,7 @@ class InboxContract:
         assert (ended.state, ended.reason, ended.ended_at) == ("done", "answered", 20.0)
 
     async def test_of_several_rows_only_those_not_ended_are_ended(self, store: Store) -> None:
-        first, second = await store.add_inbound([envelope("1"), envelope("2")])
+        first, second = (await store.add_inbound([envelope("1"), envelope("2")])).rows
         await store.end_inbound([first.id], state="dropped", reason="pairing_required", now=20.0)
         assert (
             len(
@@ -86,7 +86,7 @@ class InboxContract:
         assert await ready(store) == []
 
     async def test_an_ended_row_does_not_run_again(self, store: Store) -> None:
-        [row] = await store.add_inbound([envelope("1")])
+        [row] = (await store.add_inbound([envelope("1")])).rows
         await store.end_inbound([row.id], state="dropped", reason="not_addressed", now=20.0)
         await store.start_turn([row.id], turn_id="turn-1", session_key="key")
         ended = await store.get_inbound(row.id)
@@ -94,7 +94,7 @@ class InboxContract:
         assert (ended.state, ended.attempts) == ("dropped", 0)
 
     async def test_pending_rows_are_paged_by_id(self, store: Store) -> None:
-        rows = await store.add_inbound([envelope(str(number)) for number in range(5)])
+        rows = (await store.add_inbound([envelope(str(number)) for number in range(5)])).rows
         await store.end_inbound([rows[1].id], state="done", reason="answered", now=20.0)
         page = await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=2)
         assert page == [rows[0], rows[2]]
@@ -108,7 +108,7 @@ class InboxContract:
         assert line.at == 50.0
 
     async def test_a_stop_is_counted_while_the_turn_runs(self, store: Store) -> None:
-        waiting, running, over = [row.id for row in await store.add_inbound([envelope(key) for key in "abc"])]
+        waiting, running, over = [row.id for row in (await store.add_inbound([envelope(key) for key in "abc"])).rows]
         await store.start_turn([running, over], turn_id="turn-1", session_key="key")
         await store.end_inbound([over], state="done", reason="answered", now=1.0)
         await store.note_stop([waiting, running, over])

@@ -9,7 +9,7 @@ from gatewayd.model.lifecycle import OutboundState, SendOutcome
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Settled, Store
 from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, envelope, retrying, text_of
 
 
@@ -167,7 +167,7 @@ class OutboxContract:
             if sends:
                 await store.mark_sending(row.id)
             before = await now_of(store, row)
-            assert await store.settle_outbound(row.id, end, now=9.0, notice=lambda row, of_turn: draft("a notice")) is None
+            assert await store.settle_outbound(row.id, end, now=9.0, notice=lambda row, of_turn: draft("a notice")) == Settled()
             assert await now_of(store, row) == before
             await store.settle_outbound(row.id, "unknown", now=9.0, reason="given up")
             after = await now_of(store, row)

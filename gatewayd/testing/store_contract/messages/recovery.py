@@ -59,14 +59,14 @@ class RecoveryContract:
         assert (await store.recover_outbound([], stale_before=90.0, now=99.0)).sending == 1
 
     async def test_what_is_pending_is_of_the_given_accounts(self, store: Store) -> None:
-        rows = await store.add_inbound([envelope("1"), envelope("2", account="other"), envelope("3")])
+        rows = (await store.add_inbound([envelope("1"), envelope("2", account="other"), envelope("3")])).rows
         assert [row.id for row in await store.pending_inbound([MINE], after_id=0, limit=9)] == [rows[0].id, rows[2].id]
         assert [row.id for row in await store.pending_inbound([OTHERS], after_id=0, limit=9)] == [rows[1].id]
         assert await store.pending_inbound([MINE, OTHERS], after_id=0, limit=2) == rows[:2]
         assert await store.pending_inbound([], after_id=0, limit=9) == []
 
     async def test_what_a_turn_has_asked_is_of_the_accounts_of_its_messages(self, store: Store) -> None:
-        rows = await store.add_inbound([envelope("1"), envelope("2", account="other")])
+        rows = (await store.add_inbound([envelope("1"), envelope("2", account="other")])).rows
         turns = [f"turn-{row.id}" for row in rows] + ["turn-gone"]
         for number, row in enumerate(rows):
             await store.start_turn([row.id], turn_id=turns[number], session_key="key")

@@ -73,7 +73,7 @@ class RetentionContract:
         old = [await ended(store, state, at=OLD) for state in ("done", "dropped", "done", "done")]
         young = await ended(store, "done", at=YOUNG)
         dead = await ended(store, "dead", at=OLD)
-        [waiting] = await store.add_inbound([(await envelope_of(store, young))])
+        [waiting] = (await store.add_inbound([(await envelope_of(store, young))])).rows
         assert await sweep_all(store, "inbound") == len(old)
         assert await inbound(store) == [young, dead, waiting.id]
         assert await sweep_all(store, "inbound_dead_letter") == 1
@@ -152,7 +152,7 @@ class RetentionContract:
         assert [row.referrers for row in await told(store, "inbound")] == [NOTHING]
 
     async def test_requests_of_turns_that_run_stay(self, store: Store) -> None:
-        [running] = await store.add_inbound([(await envelope_of(store, await ended(store, "done", at=YOUNG)))])
+        [running] = (await store.add_inbound([(await envelope_of(store, await ended(store, "done", at=YOUNG)))])).rows
         await store.start_turn([running.id], turn_id="turn-5", session_key="key")
         for number, turn_id in ((1, "turn-5"), (2, "turn-6")):
             await store.add_approval(replace(approval(number, turn_id=turn_id), id=f"ap_{number}"))

@@ -37,7 +37,7 @@ class QuestionsContract:
         assert await store.pending_questions(limit=10) == []
 
     async def test_the_message_that_answered_ends_with_the_question(self, store: Store) -> None:
-        [first, second] = await store.add_inbound([envelope("1"), envelope("2")])
+        [first, second] = (await store.add_inbound([envelope("1"), envelope("2")])).rows
         await store.add_question(question(1))
         assert await store.end_question("qu_1", "answered", now=5.0, answers=("x",), by="chat:7", inbound_ids=[first.id])
         done = await store.get_inbound(first.id)
@@ -48,7 +48,7 @@ class QuestionsContract:
         assert [row.id for row in await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10)] == [second.id]
 
     async def test_a_message_that_has_ended_already_keeps_its_reason(self, store: Store) -> None:
-        [row] = await store.add_inbound([envelope("1")])
+        [row] = (await store.add_inbound([envelope("1")])).rows
         await store.end_inbound([row.id], state="dropped", reason="stopped", now=4.0)
         await store.add_question(question(1))
         await store.end_question("qu_1", "answered", now=5.0, inbound_ids=[row.id])

@@ -25,7 +25,7 @@ def say(line: str) -> None:
 
 async def work(store: SqliteStore, name: str) -> None:
     for number in count():
-        [row] = await store.add_inbound([envelope(f"{name}-{number}", text="x" * (number % 3000))])
+        [row] = (await store.add_inbound([envelope(f"{name}-{number}", text="x" * (number % 3000))])).rows
         say(f"in {row.id}")
         [reply] = await store.end_inbound(
             [row.id], state="done", reason="answered", now=1.0, replies=[draft("y" * (number % 500))]

@@ -112,7 +112,7 @@ async def test_values_of_other_types_do_not_stop_the_start(tmp_path: Path) -> No
         assert token is not None
         assert token.scopes == ("admin",)
         assert [(event.at, bytes(event.data)) for event in await store.events_after(0, limit=9)] == [(0.0, b"{}")]
-        [new] = await store.add_inbound([envelope("9")])
+        [new] = (await store.add_inbound([envelope("9")])).rows
         assert new.id == 5, "numbers are not used again, also when the last ones are gone"
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT id, event_key, attempts FROM inbound WHERE id < 5").fetchall() == [(2, "k", 0)]

@@ -79,7 +79,7 @@ async def test_the_reading_connection_cannot_write(tmp_path: Path) -> None:
 
 async def test_a_row_that_cannot_be_decoded_is_refused_by_name(tmp_path: Path) -> None:
     async with open_store(tmp_path, now=lambda: 0.0, run_blocking=run_inline) as store:
-        [row] = await store.add_inbound([envelope("1")])
+        [row] = (await store.add_inbound([envelope("1")])).rows
         with closing(sqlite3.connect(tmp_path / "gatewayd.db")) as other, other:
             other.execute("UPDATE inbound SET envelope = CAST('{}' AS BLOB)")
         with pytest.raises(StoreRefused, match=f"inbound row {row.id} "):
@@ -114,7 +114,7 @@ async def test_start_and_status_never_scan_the_history(tmp_path: Path) -> None:
 
 
 async def use_every_query(store: SqliteStore) -> None:
-    [row] = await store.add_inbound([envelope("1")])
+    [row] = (await store.add_inbound([envelope("1")])).rows
     await store.find_inbound("telegram", "main", "1")
     await store.get_inbound(row.id)
     await store.start_turn([row.id], turn_id="turn-1", session_key="key")

@@ -267,7 +267,7 @@ async def test_what_connectors_brought_belongs_to_them_after_the_upgrade(tmp_pat
             assert row is not None
             assert (row.id, row.envelope.event_key, row.envelope.given_key) == (number, again, key)
             assert (row.envelope.text, row.envelope.received_at) == ("é 1.0", 10.0)
-            assert await store.add_inbound([replace(row.envelope)]) == []
+            assert (await store.add_inbound([replace(row.envelope)])).rows == []
             found = await gather(store, key, accounts=[("telegram", "main")], limit=5)
             assert [each.id for each in found.inbound] == [number]
         assert await store.find_inbound("telegram", "main", "chat:1") is not None

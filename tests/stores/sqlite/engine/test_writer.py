@@ -324,7 +324,7 @@ def files_cannot_grow(beyond_bytes: int) -> Iterator[None]:
 
 async def test_an_io_error_acknowledges_nothing_and_is_survived(tmp_path: Path, store: SqliteStore, clock: Clock) -> None:
     clock.time = 5.0
-    [first] = await store.add_inbound([envelope("1")])
+    [first] = (await store.add_inbound([envelope("1")])).rows
     log = tmp_path / "state" / "gatewayd.db-wal"
     with files_cannot_grow(log.stat().st_size + 5000):
         with pytest.raises(StoreRefused, match=r"gatewayd\.db: the disk reported an I/O error .*; nothing was stored"):
@@ -332,7 +332,7 @@ async def test_an_io_error_acknowledges_nothing_and_is_survived(tmp_path: Path, 
         assert not store.statistics().healthy
         assert store.statistics().last_error_at == 5.0
         assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first]
-    [second] = await store.add_inbound([envelope("2", text="x" * 100_000)])
+    [second] = (await store.add_inbound([envelope("2", text="x" * 100_000)])).rows
     assert await store.pending_inbound(EVERY_ACCOUNT, after_id=0, limit=10) == [first, second]
     assert await store.load_state("telegram", "main", "offset") is None
     assert store.statistics().healthy
@@ -362,7 +362,7 @@ async def test_real_threads_serve_many_tasks(tmp_path: Path) -> None:
         async def work(number: int) -> None:
             for step in range(10):
                 key = f"{number}-{step}"
-                [row] = await store.add_inbound([envelope(key)])
+                [row] = (await store.add_inbound([envelope(key)])).rows
                 assert await store.get_inbound(row.id) == row
                 found.append(key)
 

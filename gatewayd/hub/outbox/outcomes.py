@@ -1,4 +1,4 @@
-"""Delivery reports say whether a reply that shows a request or a question was sent."""
+"""Tells the desks what became of a reply that shows a request or a question."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ class _Subscriber(Struct, frozen=True, eq=False):
     lost: Callable[[], None]
 
 
-class DeliveryReports:
-    """Reports from the outbox to the desks, by the subject of the row. Reports without a subscriber are dropped: the store has
-    the same facts."""
+class ReplyOutcomes:
+    """From the outbox to the desks, by the subject of the row. What has no subscriber is dropped: the store has the same
+    facts."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, list[_Subscriber]] = {}
@@ -31,10 +31,10 @@ class DeliveryReports:
             if left:
                 self._subscribers[subject] = left
 
-    def report_sent(self, subject: str, message_id: str) -> None:
+    def tell_sent(self, subject: str, message_id: str) -> None:
         for subscriber in self._subscribers.get(subject, ()):
             subscriber.sent(message_id)
 
-    def report_lost(self, subject: str) -> None:
+    def tell_lost(self, subject: str) -> None:
         for subscriber in self._subscribers.get(subject, ()):
             subscriber.lost()
