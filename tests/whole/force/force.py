@@ -12,7 +12,7 @@ import trio
 from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.model.message.payload import OutboundPayload, SendText
+from gatewayd.model.message.payload import OutboundPayload
 from gatewayd.model.status import Snapshot
 from tests.whole.process import PROGRAM, Daemon, EndedEarly, daemon, run_to_end
 from tests.whole.scripted.recorder import Effect, effects, install
@@ -163,6 +163,5 @@ def is_quiet(snapshot: Snapshot) -> bool:
 
 
 def _text_of(payload: bytes) -> str:
-    decoded = msgspec.json.decode(payload, type=OutboundPayload)
-    assert isinstance(decoded, SendText)
+    decoded: OutboundPayload = msgspec.json.decode(payload, type=OutboundPayload)
     return decoded.body.text

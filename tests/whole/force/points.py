@@ -44,6 +44,23 @@ ASK = (
 )
 """One request for permission, from the turn that asks to its answer."""
 
+GROW = (
+    Point("begun", "The beginning of a growing reply is committed; it is not in the mailbox.", f"{STORE}.add_outbound", "after"),
+    Point(
+        "shown",
+        "The beginning is shown; more of the reply is about to be shown.",
+        "gatewayd.hub.turns.growth:Growth._grow",
+        "before",
+    ),
+    Point(
+        "growing",
+        "More of the reply is shown; it is not complete.",
+        "gatewayd.hub.accounts.account:AccountActor.grow",
+        "after",
+    ),
+)
+"""A reply that grows, from its beginning to its end."""
+
 COMMITS = (
     Point("in_transaction", "Statements have run in a transaction; it is not committed.", f"{WRITER}:_Job.run", "after"),
     Point("committed", "A transaction is committed; its callers do not know it.", f"{WRITER}:Writer._note", "before"),
@@ -86,5 +103,5 @@ STOP = (
 )
 """The end of one that was asked to."""
 
-POINTS = {point.name: point for point in (*WALK, *ASK, *COMMITS, *START, *STOP)}
+POINTS = {point.name: point for point in (*WALK, *ASK, *GROW, *COMMITS, *START, *STOP)}
 """All, by their names."""

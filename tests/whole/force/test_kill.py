@@ -11,7 +11,7 @@ import trio
 from gatewayd.hub.turns.outcome import SORRY_LOST
 from tests.fakes.bot_api.bot import Call
 from tests.whole.force.force import KILLED, Bench
-from tests.whole.force.points import ASK, COMMITS, START, WALK, Point
+from tests.whole.force.points import ASK, COMMITS, GROW, START, WALK, Point
 from tests.whole.process import Daemon
 from tests.whole.walks import WALKS, WalkName, until, walk_by
 
@@ -132,6 +132,33 @@ async def test_killed_while_it_asks_for_permission(tmp_path: Path, point: Point)
                 used = [row for row in listed["approvals"] if row["consumed_at"]]  # type: ignore[attr-defined]
                 assert len(used) == (2 if point.name == "used" else 1)
             nursery.cancel_scope.cancel()
+
+
+TOLD = "tell " + "of a dark and stormy night on which the rain fell in torrents, except at occasional intervals."
+WHILE_IT_GROWS = [(point.name, 1) for point in GROW]
+AT_ITS_BEGINNING = [("taken", 1), ("sending", 1), ("called", 1), ("settled", 1)]
+AT_ITS_END = [("agent_ran", 1), ("ended", 1), ("taken", 2), ("sending", 2), ("called", 2), ("settled", 2)]
+
+
+@pytest.mark.force
+@pytest.mark.parametrize(("at", "nth"), [*WHILE_IT_GROWS, *AT_ITS_BEGINNING, *AT_ITS_END])
+async def test_killed_while_a_reply_grows(tmp_path: Path, at: str, nth: int) -> None:
+    """The whole answer, in the message in which it began. Where nobody knows whether that was shown, in another one."""
+    with trio.fail_after(120):
+        async with walk_by("telegram poll", tmp_path) as walk:
+            bench = Bench(walk, tmp_path)
+            bench.config += "growing = true\ndrafts = false\n"
+            async with bench.start(at=at, nth=nth) as gateway:
+                walk.say(ALICE, TOLD)
+                assert await gateway.wait() == KILLED
+            async with bench.start() as gateway:
+                await bench.wait_quiet(gateway)
+                whole = f"re: {TOLD}"
+                seen = await walk.texts(ALICE, gateway)
+                assert seen == ([whole[:60].rstrip(), whole] if (at, nth) == ("called", 1) else [whole])
+                assert [effect.text for effect in bench.effects()] == [TOLD]
+                assert [(row.state, row.reason) for row in bench.rows()[0]] == [("done", "answered")]
+                assert await gateway.stop() == 0
 
 
 @pytest.mark.force

@@ -2,7 +2,7 @@
 
 By default it remembers its turns, as an agent server does, so that a turn which was cut is asked for and not run again. With
 ``remembers = false`` it is like a program that runs inside of ours. With a ``gate`` it acts only when that file is
-there. What begins with "ask" it does only with permission.
+there. What begins with "ask" it does only with permission. What begins with "tell" it answers slowly, in pieces.
 """
 
 import os
@@ -15,7 +15,7 @@ import trio
 
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.records.approval import ToolRequest
-from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreTurnState, Final, Turn, TurnRequest
+from gatewayd.ports.agent import AgentConfig, AgentPlugin, AgentServices, CoreTurnState, Final, TextDelta, Turn, TurnRequest
 
 PLUGIN = AgentPlugin(
     id="recorder",
@@ -67,6 +67,8 @@ class Recorder:
             decision = await turn.permission(ToolRequest(tool="book", input="{}"))
             if not decision.allowed:
                 return Final(f"not allowed: {decision.outcome}")
+        if turn.request.text.startswith("tell "):
+            await _stream(turn, _reply(turn.request).text)
         await self.act(turn.request)
         return _reply(turn.request)
 
@@ -98,6 +100,13 @@ def install(folder: Path) -> dict[str, str]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: recorder\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[gatewayd.agents]\nrecorder = tests.whole.scripted.recorder:PLUGIN\n")
     return {"PYTHONPATH": str(folder)}
+
+
+async def _stream(turn: Turn, text: str) -> None:
+    """All of it but the end, in two pieces."""
+    for piece in (text[:60], text[60:-1]):
+        await turn.emit(TextDelta(piece))
+        await trio.sleep(3.0)
 
 
 def _reply(request: TurnRequest) -> Final:
