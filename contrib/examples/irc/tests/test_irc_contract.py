@@ -130,12 +130,8 @@ class TestIrcContract(ChannelContract):
             yield IrcHarness(server)
 
 
-LOST = "what is written before the account is back is lost where the server keeps nothing"
-
-
 class TestIrcContractWithoutLabels(TestIrcContract):
     offers = "batch server-time echo-message message-tags"
-    excuses: ClassVar[Mapping[str, str]] = {**TestIrcContract.excuses, "test_a_cut_connection_is_an_outage": LOST}
 
 
 class TestIrcContractOnAnOldServer(TestIrcContract):
@@ -144,7 +140,6 @@ class TestIrcContractOnAnOldServer(TestIrcContract):
     offers = ""
     excuses: ClassVar[Mapping[str, str]] = {
         **TestIrcContract.excuses,
-        "test_a_cut_connection_is_an_outage": LOST,
         "replies": "without message-tags no line names another",
         "test_an_event_that_comes_twice_has_one_key": "a server without a history repeats nothing",
     }
