@@ -71,7 +71,12 @@ START = (
     Point(
         "store_open", "The store is open; the rows of the last process are not recovered.", f"{STORE}.recover_outbound", "before"
     ),
-    Point("sorted", "Replies with an unknown outcome are marked; messages are not loaded.", f"{STORE}.recover_outbound", "after"),
+    Point(
+        "sorted",
+        "Replies with an unknown outcome are marked, or put back in doubt; messages are not loaded.",
+        f"{STORE}.recover_outbound",
+        "after",
+    ),
     Point(
         "resumed",
         "The waiting messages are in their lanes; no account is open.",
