@@ -10,7 +10,15 @@ from msgspec import Struct
 
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt
-from gatewayd.ports.channel import AccountConfig, ChannelPlugin, ChannelServices, Deliver, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import (
+    AccountConfig,
+    ChannelPlugin,
+    ChannelServices,
+    Deliver,
+    DeliveryReport,
+    WebhookReply,
+    WebhookRequest,
+)
 
 PLUGIN = ChannelPlugin(
     id="hook",
@@ -32,10 +40,12 @@ class HookSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Update(Struct, frozen=True):
-    """What the platform posts. ``crash`` and ``status`` are for tests of what drivers do wrong or refuse."""
+    """What the platform posts. ``read``: this message of ours was read. ``crash`` and ``status`` are for tests of what drivers do
+    wrong or refuse."""
 
     key: str = ""
     text: str = ""
+    read: str | None = None
     crash: bool = False
     status: int = 200
 
@@ -85,7 +95,9 @@ class HookChannel:
             raise RuntimeError("a bug in the driver")
         if update.status != 200:
             return WebhookReply(status=update.status, body=b"no thanks", envelopes=(self._envelope(update),))
-        return WebhookReply(body=b"ok " + update.key.encode(), envelopes=(self._envelope(update),) if update.key else ())
+        reports = () if update.read is None else (DeliveryReport(update.read, "read"),)
+        envelopes = (self._envelope(update),) if update.key else ()
+        return WebhookReply(body=b"ok " + update.key.encode(), envelopes=envelopes, reports=reports)
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         if self.on_follow_up is not None:

@@ -57,6 +57,21 @@ async def test_a_webhook_is_journaled_then_answered_then_followed_up(
 
 
 @both_paths
+async def test_a_delivery_report_is_journaled_before_it_is_answered_also_without_a_message(
+    tmp_path: Path, clock: trio.testing.MockClock, slow: bool
+) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        await go_slow(client, slow)
+        await client.ask(post(update("k1", text="hello")))
+        await trio.sleep(1)
+        answer = await client.ask(post(update("", read="1")))
+        reply = await site.store.get_outbound(1)
+        assert reply is not None
+        assert (answer.status, reply.state, reply.read_at is None) == (200, "sent", False)
+        assert (await client.ask(post(update("", read="m" * 3000)))).status == 500
+
+
+@both_paths
 async def test_the_driver_sees_the_request_as_it_was(tmp_path: Path, clock: trio.testing.MockClock, slow: bool) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         await go_slow(client, slow)

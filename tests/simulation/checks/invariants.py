@@ -34,6 +34,7 @@ def check(world: "World", ledger: Ledger) -> None:
     for rule in (
         _nothing_is_lost,
         _taken_once,
+        _reports_count,
         _everything_ends,
         _effects_once,
         _answers_once,
@@ -66,8 +67,25 @@ def _nothing_is_lost(world: "World", ledger: Ledger) -> None:
     known = {(row.channel, row.account, row.envelope.event_key) for row in ledger.inbound}
     for account in world.accounts.values():
         for number in account.confirmed:
-            if (account.channel, account.name, account.key_of(number)) not in known:
+            is_report = account.updates[number - 1].report is not None
+            if not is_report and (account.channel, account.name, account.key_of(number)) not in known:
                 raise Violation("nothing is lost", f"update {number} of {account} was acknowledged, and has no row")
+
+
+def _reports_count(world: "World", ledger: Ledger) -> None:
+    """A report that was acknowledged has had its effect, whether it came before the receipt or after it."""
+    for account in world.accounts.values():
+        rows = {row.message_id: row for row in ledger.outbound if _is_of(row, account) and isinstance(row.payload, SendText)}
+        told = [update.report for update in account.updates if update.number in account.confirmed and update.report is not None]
+        for report in told:
+            row = rows.get(report.message_id)
+            counts = (
+                row is None or {"delivered": row.delivered_at, "read": row.read_at, "failed": row.state != "sent"}[report.kind]
+            )
+            if row is not None and not counts:
+                raise Violation(
+                    "reports count", f"{account} has reported that out-{row.id} was {report.kind}, and it is {row.state}"
+                )
 
 
 def _taken_once(world: "World", ledger: Ledger) -> None:

@@ -37,6 +37,8 @@ class OutRow(Struct, frozen=True):
     reason: str | None
     turn_id: str | None
     subject: str | None
+    delivered_at: float | None
+    read_at: float | None
     payload: OutboundPayload
     message_id: str | None
 
@@ -110,7 +112,8 @@ def _turns(rows: list[InRow], was_in: set[tuple[str, str | None]]) -> dict[str, 
 
 
 def _outbound(connection: sqlite3.Connection) -> Iterator[OutRow]:
-    sql = "SELECT id, channel, account, state, reason, turn_id, subject, payload, receipt FROM outbound ORDER BY id"
+    columns = "id, channel, account, state, reason, turn_id, subject, delivered_at, read_at, payload, receipt"
+    sql = f"SELECT {columns} FROM outbound ORDER BY id"  # noqa: S608
     decode, receipt_of = msgspec.json.Decoder(OutboundPayload).decode, msgspec.json.Decoder(Receipt).decode
     for *fields, payload, receipt in connection.execute(sql):
         yield OutRow(*(*fields, decode(payload), None if receipt is None else receipt_of(receipt).message_id))

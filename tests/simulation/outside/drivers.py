@@ -58,6 +58,10 @@ class Wire(Struct, frozen=True):
     life: "Life"
 
 
+MISSED_SECONDS = 10.0
+"""What a poll fetches later than this was missed at first."""
+
+
 class _Sends:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -95,7 +99,10 @@ class PolledChannel(_Sends):
             connection.heard()
             if updates:
                 offset = max(offset, updates[-1].number + 1)
-                await deliver([to_inbound(u, self._account) for u in updates], state={_OFFSET: str(offset)})
+                now, said = self._services.now(), [u for u in updates if u.report is None]
+                reports = [u.report for u in updates if u.report is not None]
+                envelopes = [to_inbound(u, self._account, missed=now - u.at > MISSED_SECONDS) for u in said]
+                await deliver(envelopes, state={_OFFSET: str(offset)}, reports=reports)
             if platform.weather.draw({"ends": 1, **dict.fromkeys(("goes_on",), 40)}) == "ends":
                 return
 
@@ -116,6 +123,8 @@ class PushedChannel(_Sends):
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
         update = msgspec.json.decode(request.body, type=Update)
+        if update.report is not None:
+            return WebhookReply(reports=(update.report,))
         return WebhookReply(envelopes=(to_inbound(update, self._account),))
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
@@ -123,7 +132,7 @@ class PushedChannel(_Sends):
         await trio.lowlevel.checkpoint()
 
 
-def to_inbound(update: Update, account: AccountConfig) -> InboundEnvelope:
+def to_inbound(update: Update, account: AccountConfig, *, missed: bool = False) -> InboundEnvelope:
     return InboundEnvelope(
         channel=account.channel,
         account=account.account,
@@ -139,6 +148,7 @@ def to_inbound(update: Update, account: AccountConfig) -> InboundEnvelope:
         forwarded=update.mark.forwarded,
         via_bot=update.mark.via_bot,
         caption=update.mark.caption,
+        missed=missed,
     )
 
 

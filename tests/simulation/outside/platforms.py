@@ -4,6 +4,7 @@ An account has its updates (what people do), what it confirmed of them, and what
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, Scope, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundKind, Origin, Peer, Sender
 from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, Receipt, SendText
+from gatewayd.model.message.report import DeliveryReport, ReportKind
 from tests.simulation.trace import Trace, Violation
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Update(Struct, frozen=True):
     at: float
     press: str | None = None
     mark: Mark = OWN
+    report: DeliveryReport | None = None
 
 
 class Shown(Struct):
@@ -160,6 +163,8 @@ class Account:
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
+        self.reports = False
+        """Whether it reports what became of a message: before its receipt or after it, twice, and in any order."""
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
         self.on_pause: Callable[[Account, Peer, float], None] = lambda account, peer, seconds: None
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
@@ -170,6 +175,7 @@ class Account:
         self._now = now
         self._arrived = trio.Event()
         self._numbers = 0
+        self._taken = 0
 
     def __str__(self) -> str:
         return f"{self.channel}/{self.name}"
@@ -250,7 +256,7 @@ class Account:
             raise OutcomeUnknown("the connection was cut")
         if not self.is_in_process and version != self._version_of(payload):
             raise SendRejected(NOT_MODIFIED)  # it took so long that it was sent once more: the same twice is once
-        receipt = self.show(payload)
+        receipt = self._lose(payload) or self.show(payload)
         life.pass_point("after_call")
         if fate == "hangs_after":
             await trio.sleep_forever()
@@ -259,6 +265,40 @@ class Account:
         if fate == "cut_after":
             raise OutcomeUnknown("the connection was cut")
         return receipt
+
+    def _lose(self, payload: OutboundPayload) -> Receipt | None:
+        """Take an answer that will never be seen, and report that, now or later."""
+        is_answer = isinstance(payload, SendText) and payload.body.text.startswith("re turn-") and not payload.grows
+        if not (self.reports and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
+            return None
+        self.count("replies that could not be delivered, although the platform took them")
+        receipt = Receipt(self._new_id())
+        self._report(receipt, "failed")
+        return receipt
+
+    def _report(self, receipt: Receipt, *kinds: ReportKind) -> None:
+        """Tell of a message, each kind once or twice, before the receipt has come or later."""
+        rng = self.weather.rng
+        for kind in rng.sample(kinds, len(kinds)):
+            report = DeliveryReport(receipt.message_id or "", kind, self._now(), f"{kind} by the platform")
+            for _ in range(rng.choice((1, 1, 2))):
+                if rng.random() < 0.4:
+                    self.count("delivery reports before the receipt")
+                    self._tell_of(report)
+                else:
+                    self.late(rng.uniform(0.001, 60.0), partial(self._tell_of, report))
+
+    def _tell_of(self, report: DeliveryReport) -> None:
+        self._numbers += 1
+        nobody = Peer("dm", "0"), Sender("0")
+        self.updates.append(Update(self._numbers, "service", *nobody, "", None, self._now(), report=report))
+        self._trace.tell(str(self), f"reports {report.message_id}: {report.kind}")
+        self._arrived.set()
+        self._arrived = trio.Event()
+
+    def _new_id(self) -> str:
+        self._taken += 1
+        return str(self._taken)
 
     async def grow(self, life: "Life", payload: EditText) -> None:
         """What a driver calls to show more of a message. The next call, or the end of the message, makes good what is cut."""
@@ -282,8 +322,10 @@ class Account:
     def show(self, payload: OutboundPayload) -> Receipt:
         """It is visible from now on. :raises SendRejected: there is no such message to change."""
         if isinstance(payload, SendText):
-            shown = Shown(str(len(self.shown) + 1), payload.peer, [payload.body.text], payload.choices, self._now())
+            shown = Shown(self._new_id(), payload.peer, [payload.body.text], payload.choices, self._now())
             self.shown[shown.message_id] = shown
+            if self.reports and self.weather.rng.random() < 0.5:
+                self._report(Receipt(shown.message_id), "delivered", "read")
         else:
             assert isinstance(payload, EditText)
             known = self.shown.get(payload.message_id or "")
