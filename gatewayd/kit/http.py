@@ -49,11 +49,13 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 
 
 class HttpReply(Struct, frozen=True):
-    """A whole response. ``retry_after_seconds`` is the header of that name, when it is a number (RFC 9110, section 10.2.3)."""
+    """A whole response. ``retry_after_seconds`` is the header of that name, when it is a number (RFC 9110, section 10.2.3). The
+    names in ``headers`` are in lower case."""
 
     status: int
     body: bytes
     retry_after_seconds: float | None = None
+    headers: Mapping[str, str] = {}
 
 
 class AnswerTooLarge(GatewayError):
@@ -259,7 +261,7 @@ async def _read(client: httpx2.AsyncClient, request: httpx2.Request, what: str, 
         body = await read_body(response, what=what, at_most_bytes=at_most_bytes)
     finally:
         await response.aclose()
-    return HttpReply(response.status_code, body, retry_after_seconds(response))
+    return HttpReply(response.status_code, body, retry_after_seconds(response), dict(response.headers))
 
 
 async def read_body(response: httpx2.Response, *, what: str, at_most_bytes: int) -> bytes:
