@@ -15,7 +15,7 @@ import trio
 from gatewayd.actor.position import own_position_of
 
 REAL_SECONDS = 10.0
-_LAST_RESORT_SECONDS = 2.0
+LAST_RESORT_SECONDS = 2.0
 _DEEPEST = 40
 
 
@@ -106,7 +106,7 @@ def _alarm(watch: _Watch) -> Iterator[None]:
             raise watch.hung()
         watch.tree = task_tree(watch.task)
         watch.token.run_sync_soon(watch.fire)
-        signal.setitimer(signal.ITIMER_REAL, _LAST_RESORT_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, LAST_RESORT_SECONDS)
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, REAL_SECONDS)

@@ -121,7 +121,7 @@ class TestLineChat(ChannelContract):
         **dict.fromkeys(("rate limit", "pace", "rejected", "revoked"), "nobody refuses a line"),
         "half": "a text is one line of JSON",
         "other": "the kernel says who a user is, so a test is one user",
-        **dict.fromkeys(("group", "thread", "replies", "edits in", "files in"), "a chat is lines of one user"),
+        **dict.fromkeys(("group", "thread", "replies", "reports", "edits in", "files in"), "a chat is lines of one user"),
         **dict.fromkeys(("pings", "silence"), "the kernel says when a client is gone"),
         "secrets": "no setting is secret",
     }

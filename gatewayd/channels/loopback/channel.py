@@ -12,7 +12,7 @@ from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.model.errors import SendRejected, TryAgain
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, SendFile, Signal
-from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
+from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver, DeliveryReport
 
 
 class LoopbackChannel:
@@ -44,10 +44,13 @@ class LoopbackChannel:
 
     async def _receive(self, connection: Connection, deliver: Deliver) -> None:
         """One event, or a sign of life."""
-        envelope = await connection.next_event(beat_seconds=self._settings.beat_seconds or inf)
+        event = await connection.next_event(beat_seconds=self._settings.beat_seconds or inf)
         self._services.connection.heard()
-        if envelope is not None:
-            await self._deliver(connection, envelope, deliver)
+        if isinstance(event, DeliveryReport):
+            await deliver((), reports=[event])
+            connection.acknowledge(event)
+        elif event is not None:
+            await self._deliver(connection, event, deliver)
 
     async def _deliver(self, connection: Connection, envelope: InboundEnvelope, deliver: Deliver) -> None:
         await deliver([envelope])

@@ -9,9 +9,13 @@ import trio
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.errors import Overloaded
 from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.ports.channel import DeliveryReport
 
 _MOST_WAITING = 10_000
 _MOST_KEPT = 10_000
+
+
+Event = InboundEnvelope | DeliveryReport
 
 
 class Broken(Exception):
@@ -27,18 +31,18 @@ class Connection:
         self.pongs = 0
         self._inbound = inbound
 
-    async def next_event(self, *, beat_seconds: float = inf) -> InboundEnvelope | None:
+    async def next_event(self, *, beat_seconds: float = inf) -> Event | None:
         """The first event that is not acknowledged. None: for so long there was none, and the platform says that it is there.
 
         :raises Broken: the connection was cut.
         """
         return await self._inbound.next_event(self, beat_seconds)
 
-    def acknowledge(self, envelope: InboundEnvelope) -> None:
+    def acknowledge(self, event: Event) -> None:
         """The event need not come again. :raises Broken: the connection was cut."""
         if self.is_broken:
             raise Broken
-        self._inbound.note_acknowledged(envelope)
+        self._inbound.note_acknowledged(event)
 
     def pong(self) -> None:
         """Answer a ping."""
@@ -55,18 +59,18 @@ class Inbound:
     def __init__(self, changed: Wakeup) -> None:
         self.acknowledged: deque[str] = deque(maxlen=_MOST_KEPT)
         self.changed = changed
-        self._waiting: deque[tuple[InboundEnvelope, trio.Event]] = deque()
+        self._waiting: deque[tuple[Event, trio.Event]] = deque()
         self._wake = Wakeup()
         self._is_down = False
         self._is_silent = False
         self._connection: Connection | None = None
 
-    def inject(self, envelope: InboundEnvelope) -> trio.Event:
+    def inject(self, event: Event) -> trio.Event:
         """See ``LoopbackPlatform.inject``."""
         if len(self._waiting) >= _MOST_WAITING:
             raise Overloaded("the loopback holds no more messages")
         acknowledged = trio.Event()
-        self._waiting.append((envelope, acknowledged))
+        self._waiting.append((event, acknowledged))
         self._wake.notify()
         return acknowledged
 
@@ -81,7 +85,7 @@ class Inbound:
         self._connection = Connection(self, on_ping)
         return self._connection
 
-    async def next_event(self, connection: Connection, beat_seconds: float) -> InboundEnvelope | None:
+    async def next_event(self, connection: Connection, beat_seconds: float) -> Event | None:
         """See ``Connection.next_event``."""
         await trio.lowlevel.checkpoint()
         while True:
@@ -95,14 +99,15 @@ class Inbound:
             if beat.cancelled_caught and not self._is_silent:
                 return None
 
-    def note_acknowledged(self, envelope: InboundEnvelope) -> None:
+    def note_acknowledged(self, event: Event) -> None:
         """See ``Connection.acknowledge``. An event that does not wait (any more) is no error."""
         for entry in self._waiting:
-            if entry[0] is envelope:
+            if entry[0] is event:
                 self._waiting.remove(entry)
                 entry[1].set()
                 break
-        self.acknowledged.append(envelope.event_key)
+        if isinstance(event, InboundEnvelope):
+            self.acknowledged.append(event.event_key)
         self.changed.notify()
 
     def cut(self) -> None:

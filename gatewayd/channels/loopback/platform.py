@@ -25,6 +25,7 @@ from gatewayd.model.message.payload import (
     SendText,
     Signal,
 )
+from gatewayd.ports.channel import DeliveryReport
 
 Act = Callable[[], Awaitable[None]]
 
@@ -194,12 +195,12 @@ class LoopbackPlatform:
             raise TryAgain("the platform takes no more at the moment", after_seconds=wait, scope="sends")
         self._next_at = trio.current_time() + self.pace_seconds
 
-    def inject(self, envelope: InboundEnvelope) -> trio.Event:
+    def inject(self, event: InboundEnvelope | DeliveryReport) -> trio.Event:
         """Let an event happen on the platform. The event returned is set when the driver has acknowledged it.
 
         :raises Overloaded: ten thousand are waiting already.
         """
-        return self.inbound.inject(envelope)
+        return self.inbound.inject(event)
 
     def message(
         self, text: str, *, account: str = "main", peer: Peer | None = None, sender: Sender | None = None

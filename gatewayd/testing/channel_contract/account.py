@@ -134,7 +134,7 @@ class Account:
         reply = channel.receive(request)
         self._secrets.check("the answer to a webhook", repr(reply.body))
         if reply.status < 400:
-            if not await self.call(partial(self.journal, reply.envelopes, state=reply.state)):
+            if not await self.call(partial(self.journal, reply.envelopes, state=reply.state, reports=reply.reports)):
                 return _UNAVAILABLE
             await channel.received(request, reply)
         return reply
@@ -153,7 +153,7 @@ class Account:
                 self._calls.remove(scope)
         return not scope.cancelled_caught
 
-    def check_reports(self) -> None:
+    def check_words(self) -> None:
         """What the driver says of its connection is shown to operators."""
         self._secrets.check("what it says of its connection", f"{self.services.interruptions} {self.services.lacking}")
 

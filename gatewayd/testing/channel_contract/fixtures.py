@@ -89,7 +89,7 @@ class Rig:
                     account.stop()
                 else:
                     nursery.cancel_scope.cancel()
-            account.check_reports()
+            account.check_words()
 
 
 class ChannelFixtures(ManifestContract):

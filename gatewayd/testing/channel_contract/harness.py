@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.channel import AccountConfig, WebhookRequest
+from gatewayd.ports.channel import AccountConfig, ReportKind, WebhookRequest
 
 if TYPE_CHECKING:
     from gatewayd.testing.channel_contract.account import Account
 
 SendFailure = Literal["outage", "rate limit", "pace", "rejected", "revoked", "cut", "half"]
 Place = Literal["other", "group", "thread"]
-Ability = Literal["breaks", "edits in", "files in", "pings", "redelivery", "replies", "secrets", "silence", "stalls", "webhooks"]
+Ability = Literal[
+    "breaks",
+    "edits in",
+    "files in",
+    "pings",
+    "redelivery",
+    "replies",
+    "reports",
+    "secrets",
+    "silence",
+    "stalls",
+    "webhooks",
+]
 
 SEND_FAILURES: tuple[SendFailure, ...] = get_args(SendFailure)
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -220,6 +232,14 @@ class RedeliversHarness(Harness, Protocol):
 
 
 @runtime_checkable
+class ReportsHarness(Harness, Protocol):
+    """The ability ``reports``: the platform tells what became of a message that it took."""
+
+    async def report(self, message_id: str, kind: ReportKind) -> None:
+        """The platform tells this of one of our messages."""
+
+
+@runtime_checkable
 class EditsInHarness(Harness, Protocol):
     """The ability ``edits in``: users can change what they wrote."""
 
@@ -241,6 +261,7 @@ PROTOCOLS: Mapping[Ability, type[Harness]] = {
     "files in": FilesInHarness,
     "pings": PingsHarness,
     "redelivery": RedeliversHarness,
+    "reports": ReportsHarness,
     "silence": SilenceHarness,
     "stalls": StallsHarness,
     "webhooks": WebhooksHarness,

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.secret import MaybeSecret, Secret
-from gatewayd.ports.channel import NO_STATE, DeliveryReport
+from gatewayd.ports.channel import NO_STATE, DeliveryReport, ReportKind
 from gatewayd.testing.services import ServicesInMemory
 
 
@@ -146,6 +146,15 @@ class Journal:
         """The first message with this text."""
         return await self.wait_event(f"the text {text}", lambda envelope: (envelope.kind, envelope.text) == ("message", text))
 
+    async def wait_report(self, message_id: str | None, kind: ReportKind) -> DeliveryReport:
+        """The first report of this kind about this message."""
+
+        def found() -> list[DeliveryReport]:
+            return [report for report in self.reports if (report.message_id, report.kind) == (message_id, kind)]
+
+        await self._wait(f"the report that {message_id} is {kind}", lambda: bool(found()))
+        return found()[0]
+
     async def wait_event(self, what: str, is_it: Callable[[InboundEnvelope], bool]) -> InboundEnvelope:
         """The first event that is it."""
         await self._wait(what, lambda: any(map(is_it, self.envelopes)))
@@ -163,7 +172,8 @@ class Journal:
         with trio.move_on_after(self._patience):
             while not condition():
                 await self._changed.wait()
-        assert condition(), f"{what} never came; there were {[(each.kind, each.text[:40]) for each in self.envelopes]}"
+        there = [(each.kind, each.text[:40]) for each in self.envelopes] + [(each.kind, each.message_id) for each in self.reports]
+        assert condition(), f"{what} never came; there were {there}"
 
     def _tell(self) -> None:
         self._changed.notify()

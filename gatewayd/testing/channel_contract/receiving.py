@@ -29,6 +29,7 @@ class ReceivingContract(ChannelFixtures):
         for envelope in account.journal.envelopes:
             self._check(rig, envelope)
             assert envelope.peer == rig.harness.peer
+            assert not envelope.missed, "it came at once, and is said to be missed"
         assert len({envelope.event_key for envelope in account.journal.envelopes}) == 3, "several events have one key"
 
     async def test_messages_of_a_conversation_are_delivered_one_after_the_other(self) -> None:

@@ -9,16 +9,17 @@ from msgspec.structs import replace
 
 from gatewayd.model.errors import GatewayError, NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import Receipt, SendText
-from gatewayd.ports.channel import Reconciles, TextLimit
+from gatewayd.ports.channel import Reconciles, ReportKind, TextLimit
 from gatewayd.testing.channel_contract.account import Account
 from gatewayd.testing.channel_contract.fixtures import PATIENCE_SECONDS, ChannelFixtures, Rig, settle
-from gatewayd.testing.channel_contract.harness import SendFailure, ShowsHarness, StallsHarness
+from gatewayd.testing.channel_contract.harness import ReportsHarness, SendFailure, ShowsHarness, StallsHarness
 from gatewayd.testing.channel_contract.texts import limit_for, longest_of, pieces_of
 
 STOPS_WITHIN_SECONDS = 5.0
 MARKS = "<&>*_~`[](){}#+-=|.!\\\"'"
 """What one format or another has to escape."""
 
+REPORTS: tuple[ReportKind, ...] = ("delivered", "read", "failed")
 EDIT_FAILURES: Mapping[SendFailure, tuple[type[GatewayError], ...]] = {
     "outage": (TryAgain,),
     "rate limit": (TryAgain,),
@@ -99,6 +100,18 @@ class SendingContract(ChannelFixtures):
                 await self.send(rig, account, self.text(harness, "for the group", peer=group))
                 assert list(await harness.received_in(thread)) == ["for the thread"]
                 assert list(await harness.received_in(group)) == ["for the group"]
+
+    async def test_a_report_names_the_message_of_its_receipt(self) -> None:
+        """What could not be delivered after all is told to the user and to the operator, by the id of the receipt."""
+        async with self.rig() as rig:
+            harness = self.has(rig.harness, ReportsHarness, "reports")
+            async with rig.account() as account:
+                receipts = [await self.send(rig, account, self.text(harness, text)) for text in ("one", "two")]
+                for kind in REPORTS:
+                    for receipt in receipts:
+                        assert receipt.message_id is not None, "what is reported about has an id"
+                        await harness.report(receipt.message_id, kind)
+                        await account.journal.wait_report(receipt.message_id, kind)
 
     async def test_two_sends_at_once_go_where_they_belong(self) -> None:
         """``send`` runs for several conversations at the same time."""

@@ -11,7 +11,7 @@ from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, T
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import SendFile
 from gatewayd.model.secret import Secret
-from gatewayd.ports.channel import AccountConfig
+from gatewayd.ports.channel import AccountConfig, DeliveryReport, ReportKind
 from gatewayd.testing.channel_contract import Button, Place, SendFailure, Shown
 
 CANARY = "Kanarienvogel-0815"
@@ -103,6 +103,9 @@ class LoopbackHarness:
 
     async def received_in(self, peer: Peer) -> Sequence[str]:
         return [message.text for message in self.platform.shown.values() if message.peer == peer]
+
+    async def report(self, message_id: str, kind: ReportKind) -> None:
+        self.platform.inject(DeliveryReport(message_id, kind))
 
     async def received_files(self) -> Sequence[tuple[str, bytes, str]]:
         files = [(payload, receipt) for payload, receipt in zip(self.platform.sent, self.platform.receipts.values(), strict=True)]

@@ -119,7 +119,7 @@ class LoopbackContract(ChannelContract):
 class History(LoopbackHarness):
     """The platform keeps all events, and knows of no acknowledgement: what the driver has committed is behind its cursor."""
 
-    ping = None  # type: ignore[assignment]
+    ping = report = None  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,7 +208,11 @@ class Polled(Loopback):
 class PolledContract(LoopbackContract):
     right = Polled
     other_side = History
-    excuses: ClassVar[Mapping[str, str]] = {**LoopbackContract.excuses, "pings": "it is polled"}
+    excuses: ClassVar[Mapping[str, str]] = {
+        **LoopbackContract.excuses,
+        "pings": "it is polled",
+        "reports": "its history has none",
+    }
 
 
 # A network that calls us.
@@ -274,6 +278,7 @@ class CalledContract(LoopbackContract):
     excuses: ClassVar[Mapping[str, str]] = {
         **LoopbackContract.excuses,
         "pings": "it calls us",
+        "reports": "its history has none",
         "breaks": "it calls us",
         "silence": "it calls us",
     }

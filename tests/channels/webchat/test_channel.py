@@ -179,7 +179,7 @@ class TestWebchatContract(ChannelContract):
         **dict.fromkeys(get_args(SendFailure), "to tell a page cannot fail: what it shows is the journal"),
         **dict.fromkeys(("breaks", "silence", "pings", "stalls"), "the transport is our own HTTP server"),
         **dict.fromkeys(("group", "thread"), "every page is one person's"),
-        **dict.fromkeys(("edits in", "files in", "replies"), "the page has no such thing"),
+        **dict.fromkeys(("edits in", "files in", "replies", "reports"), "the page has no such thing"),
         "secrets": "no setting is secret",
     }
 

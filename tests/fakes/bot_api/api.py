@@ -306,6 +306,11 @@ class FakeBotApi(Buttons):
         """Reset the connection instead of answering; ``processed``: after the request took effect."""
         self._bot.faults.add(Fault("drop_after" if processed else "drop_before", method, times, when))
 
+    def drop_poll(self) -> None:
+        """Reset the connection of the getUpdates that waits, if one does."""
+        if self._bot.poll is not None:
+            self._bot.poll.drop()
+
     def delay_next(self, method: str, seconds: float, *, times: int | None = 1, when: When | None = None) -> None:
         self._bot.faults.add(Fault("delay", method, times, when, seconds=seconds))
 

@@ -63,18 +63,27 @@ class Signal:
         await self._event.wait()
 
 
+class Dropped(Exception):
+    """The connection of a request breaks while it waits."""
+
+
 class Poll:
-    """A getUpdates that waits. It ends with an update, with a refusal, or with its time."""
+    """A getUpdates that waits. It ends with an update, with a refusal, with its time, or with its connection."""
 
     def __init__(self) -> None:
         self._over = trio.Event()
         self.refusal: str | None = None
+        self.is_dropped = False
 
     def wake(self) -> None:
         self._over.set()
 
     def refuse(self, description: str) -> None:
         self.refusal = description
+        self._over.set()
+
+    def drop(self) -> None:
+        self.is_dropped = True
         self._over.set()
 
     async def wait_over(self) -> None:

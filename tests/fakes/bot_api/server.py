@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from tests.fakes.bot_api.body import read_arguments
-from tests.fakes.bot_api.bot import Bot, Call
+from tests.fakes.bot_api.bot import Bot, Call, Dropped
 from tests.fakes.bot_api.errors import ApiError, Json
 from tests.fakes.bot_api.faults import Fault
 from tests.fakes.bot_api.http_server import Handler, Request, Response
@@ -95,9 +95,11 @@ class Server:
         return _failure(ApiError(404 if bot else 401, "Not Found" if bot else "Unauthorized"))
 
 
-async def _answer(bot: Bot, method: str, values: Json) -> Response:
+async def _answer(bot: Bot, method: str, values: Json) -> Response | None:
     try:
         result = await HANDLERS[method](bot, values)
+    except Dropped:
+        return None
     except ApiError as error:
         return _failure(error)
     answer: Json = {"ok": True, "result": result.result}

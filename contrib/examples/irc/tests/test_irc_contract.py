@@ -120,7 +120,7 @@ class TestIrcContract(ChannelContract):
         "revoked": "an account that is logged in stays so",
         "half": "with the limit of its peer, a text is one line",
         "thread": "IRC has none",
-        **dict.fromkeys(("edits in", "files in"), "IRC has lines, and nothing else"),
+        **dict.fromkeys(("edits in", "files in", "reports"), "IRC has lines, and nothing else"),
     }
 
     @asynccontextmanager

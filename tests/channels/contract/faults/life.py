@@ -73,8 +73,9 @@ class HearsOnlyMessages(Loopback):
     """What keeps the connection alive is not heard, so a quiet night looks like an outage."""
 
     async def _receive(self, connection: Connection, deliver: Deliver) -> None:
-        if (envelope := await connection.next_event(beat_seconds=30)) is not None:
-            await self._deliver(connection, envelope, deliver)
+        event = await connection.next_event(beat_seconds=30)
+        if isinstance(event, InboundEnvelope):
+            await self._deliver(connection, event, deliver)
 
 
 @fault(35, "test_opening_and_closing_leaves_nothing_behind")

@@ -1,7 +1,7 @@
 """Faults in what comes in."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import trio
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gatewayd.channels.loopback.inbound import Connection
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.ports.channel import Deliver, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import NO_STATE, Deliver, DeliveryReport, WebhookReply, WebhookRequest
 from tests.channels.contract.faults.planting import fault
 from tests.channels.contract.variants import (
     Called,
@@ -218,6 +218,31 @@ class TakesWhatItCannotKeep(Called):
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
         return WebhookReply()
+
+
+@fault(None, "test_messages_are_delivered_in_order")
+class CallsEverythingMissed(Loopback):
+    """What comes at once is said to be missed."""
+
+    def read(self, envelope: InboundEnvelope) -> InboundEnvelope:
+        return replace(envelope, missed=True)
+
+
+@fault(None, "test_a_report_names_the_message_of_its_receipt")
+class ReportsByAnotherId(Loopback):
+    """A report names a message by another id than its receipt."""
+
+    async def listen(self, deliver: Deliver) -> None:
+        async def renaming(
+            envelopes: Sequence[InboundEnvelope],
+            *,
+            state: Mapping[str, str] = NO_STATE,
+            reports: Sequence[DeliveryReport] = (),
+        ) -> None:
+            renamed = [replace(report, message_id=f"m{report.message_id}") for report in reports]
+            await deliver(envelopes, state=state, reports=renamed)
+
+        await super().listen(renaming)
 
 
 @fault(None, "test_a_request_is_the_same_event_each_time", CalledContract)

@@ -6,7 +6,7 @@ Rules: core.telegram.org/bots/api#getting-updates; the words and the slowing-dow
 
 import trio
 
-from tests.fakes.bot_api.bot import Bot, Poll, Webhook
+from tests.fakes.bot_api.bot import Bot, Dropped, Poll, Webhook
 from tests.fakes.bot_api.errors import Json, bad_request, too_many_requests
 from tests.fakes.bot_api.result import Result
 
@@ -53,6 +53,8 @@ async def _wait_for_update(bot: Bot, timeout: int) -> None:
         await poll.wait_over()
     if bot.poll is poll:
         bot.poll = None
+    if poll.is_dropped:
+        raise Dropped
     if poll.refusal is not None:
         raise await bot.conflict(poll.refusal)
 
