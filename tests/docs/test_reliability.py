@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reliability.md").read_text()
 TESTS = sorted(set(re.findall(r"`((?:tests|gatewayd/testing)/[\w/]+\.py)(?:::(\w+))?`", PAGE)))
-PROMISES = [*range(1, 27), 28, 29, 30, 32, 33]
+PROMISES = [*range(1, 27), 28, 29, 30, 32, 33, 34]
 """Those that do not hold yet are named under "What is not promised"."""
 
 

@@ -20,12 +20,19 @@ if TYPE_CHECKING:
     from tests.simulation.life import Life
     from tests.simulation.world import World
 
-Name = Literal["prompts behind reloads", "agents behind a yes", "crashes behind actions", "answers cut at their commit"]
+Name = Literal[
+    "prompts behind reloads",
+    "agents behind a yes",
+    "crashes behind actions",
+    "answers cut at their commit",
+    "crashes while a reply grows",
+]
 CORNERS: Final[tuple[Name, ...]] = (
     "prompts behind reloads",
     "agents behind a yes",
     "crashes behind actions",
     "answers cut at their commit",
+    "crashes while a reply grows",
 )
 _EVERY: Final = 4
 _TIMES: Final = 4
@@ -33,7 +40,7 @@ _CHAT: Final = Peer("dm", "101")
 
 
 def corner_of(seed: int) -> Name | None:
-    """By the seed's number and not by chance: of any sixteen in a row each corner has one."""
+    """By the seed's number and not by chance: of any twenty in a row each corner has one."""
     return CORNERS[seed // _EVERY % len(CORNERS)] if seed % _EVERY == 0 else None
 
 
@@ -51,6 +58,10 @@ class Corner:
         if self.name is None:
             return
         world.count(f"corners: {self.name}")
+        if self.name == "crashes while a reply grows":
+            world.scenario = replace(world.scenario, frame=replace(world.scenario.frame, growing=True))
+            for account in world.accounts.values():
+                account.on_growth = self._note_growth
         for core in world.cores:
             core.on_action = partial(self._note_action, core)
             if self.name == "agents behind a yes":
@@ -68,6 +79,10 @@ class Corner:
             write = partial(world.people.write, account, _CHAT)
             if self.name == "answers cut at their commit":
                 found.append((at, partial(write, "ask")))
+                continue
+            if self.name == "crashes while a reply grows":
+                polled = [one for one in world.accounts.values() if one.channel == "polled"]
+                found.append((at, partial(world.people.write, rng.choice(polled), _CHAT, "slow")))
                 continue
             if self.name == "prompts behind reloads":
                 found += [(max(0.0, at - 1), partial(self._offer, "input")), (at + 5, partial(self._offer, "tool"))]
@@ -122,6 +137,12 @@ class Corner:
         cut = partial(self._world.take_down, _nothing, when="behind an action")
         act = cut if self.name == "crashes behind actions" else partial(self._replace, core)
         self._world.later(self._rng.choice((0.0, 0.01, 1.0)), act)
+
+    def _note_growth(self) -> None:
+        """More of a reply was shown."""
+        if self._spend():
+            cut = partial(self._world.take_down, _nothing, when="while a reply grows")
+            self._world.later(self._rng.choice((0.0, 0.01, 1.0, 5.0, 20.0)), cut)
 
     def _replace(self, core: Core) -> None:
         """The agent is taken away, by a reload or over a restart: another one takes its messages."""

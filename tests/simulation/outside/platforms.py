@@ -167,6 +167,7 @@ class Account:
         """Whether it reports what became of a message: before its receipt or after it, twice, and in any order."""
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
         self.on_pause: Callable[[Account, Peer, float], None] = lambda account, peer, seconds: None
+        self.on_growth: Callable[[], None] = lambda: None
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
         self.fail: Callable[[Violation], None] = lambda violation: None
         self.count: Callable[[str], None] = lambda what: None
@@ -304,6 +305,7 @@ class Account:
         """What a driver calls to show more of a message. The next call, or the end of the message, makes good what is cut."""
         fate = self.weather.draw(GROW_FAULTS)
         self.count("messages that grow: calls")
+        self.on_growth()
         await self._travel(life, fate)
         life.pass_point("before_call")
         self._look_at_pause(payload, life)
