@@ -78,8 +78,7 @@ class Account:
         """Returns once a life is connected, and a send would arrive."""
         while not self.services.is_connected.is_set():
             assert not self._is_stopped, f"parked: {self.endings[-1].reason}" if self.endings else "it has ended"
-            with trio.move_on_after(1.0):
-                await self.services.is_connected.wait()
+            await self._changed.wait()
         if isinstance(self._harness, ArrivesHarness):
             await self._harness.wait_there()
 

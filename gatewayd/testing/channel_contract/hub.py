@@ -53,6 +53,7 @@ class Services(ServicesInMemory):
     def connected(self, identity: str | None = None) -> None:
         self.connected_as.append(identity)
         self.is_connected.set()
+        self.changed.notify()
         self._expect()
 
     def connect_within(self, seconds: float) -> None:
