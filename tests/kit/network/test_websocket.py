@@ -290,6 +290,23 @@ async def test_pings_are_answered_while_nobody_receives() -> None:
     assert answers == [[b"are you there"]]
 
 
+@pytest.mark.parametrize("data", [frame(PONG), frame(TEXT, fin=False) + frame(CONT), frame(TEXT, b"x")])
+async def test_a_flood_of_small_frames_lets_others_run(data: bytes) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with connected(writing(data * 1000)) as websocket, trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        await until_closed(websocket)
+        nursery.cancel_scope.cancel()
+    assert turns > 500
+
+
 async def test_a_close_that_nobody_answers_is_bounded(autojump_clock: MockClock) -> None:
     began = trio.current_time()
     async with connected(writing(b"", then=listening)) as websocket:
