@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from gatewayd.kit.text import is_blank
 from gatewayd.kit.text.split import size_of, split
 from gatewayd.model.message.payload import RichText, Span, SpanKind
 from gatewayd.ports.channel import TextLimit
@@ -49,7 +50,7 @@ def spoken_to(text: str, nick: str, fold: Callable[[str], str]) -> tuple[bool, s
 
 
 def lines_of(body: RichText, room: int) -> list[str]:
-    """The text in lines of at most ``room`` bytes (at least ``SHORTEST_ROOM``), with mIRC's formats. Empty lines are left out:
+    """The text in lines of at most ``room`` bytes (at least ``SHORTEST_ROOM``), with mIRC's formats. Blank lines are left out:
     IRC has none. No control character of ``body`` itself is left, so it neither ends a line nor begins a CTCP."""
     return [line for quote, part in _parts(body) for line in _fitting(quote, part, room, room)]
 
@@ -71,6 +72,8 @@ def _parts(body: RichText) -> Iterator[tuple[str, RichText]]:
 
 def _fitting(quote: str, line: RichText, limit: int, room: int) -> Iterator[str]:
     for piece in split(line, TextLimit(limit, "bytes")):
+        if is_blank(piece.text):
+            continue
         written = quote + _written(piece)
         too_much = size_of(written, "bytes") - room
         if too_much <= 0:

@@ -251,9 +251,11 @@ async def test_a_channel_that_lets_nobody_in_leaves_the_account_connected(clock:
             await life.say("hello", Peer("group", "#closed"))
         assert caught.value.scope == "conversation"
         assert "Cannot join channel" in caught.value.reason
+        assert life.services.lacking == {"#room": None, "#closed": "Cannot join channel (474)"}
         server.closed_rooms = {}
         await trio.sleep(6)
         await life.say("hello", Peer("group", "#closed"))
+        assert life.services.lacking["#closed"] is None
 
 
 async def test_after_a_kick_it_comes_back_ever_more_slowly(clock: Clock, server: FakeIrc) -> None:
@@ -486,6 +488,28 @@ async def test_what_was_missed_is_fetched_in_order_and_once(clock: Clock, server
         await server.from_user("later", "#room")
         await server.until(lambda: "later" in life.journal.texts)
         assert not {"before our time", "missed 0", "missed, to us"} & set(life.journal.texts)
+
+
+async def test_what_is_said_while_the_history_comes_is_heard_after_it_and_once(clock: Clock, server: FakeIrc) -> None:
+    kept: dict[str, str] = {}
+    async with connected(server, kept):
+        pass
+    await trio.sleep(60)
+    await server.from_user("missed", "#room")
+    play = server.on_chathistory
+
+    async def slowly(client: Client, message: Message) -> None:
+        if "#room" in message.params:
+            await server.from_user("now", "#room")
+            await server.from_user("now, too", "bot")
+            await settled()
+        await play(client, message)
+
+    server.on_chathistory = slowly
+    async with connected(server, kept) as life:
+        await server.until(lambda: len(life.journal.texts) >= 3)
+        await settled()
+        assert life.journal.texts == ["missed", "now", "now, too"]
 
 
 async def test_what_was_not_journaled_is_fetched_again(clock: Clock, server: FakeIrc) -> None:
