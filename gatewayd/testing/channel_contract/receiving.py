@@ -50,6 +50,16 @@ class ReceivingContract(ChannelFixtures):
             envelope = await account.journal.wait_text("hello")
         assert rig.harness.peer.kind != "dm" or envelope.addressed
 
+    async def test_what_we_say_does_not_come_in(self) -> None:
+        """Many networks show a bot its own messages. An agent that answers itself never ends."""
+        async with self.rig() as rig, rig.account() as account:
+            for number in range(2):
+                await self.send(rig, account, self.text(rig.harness, f"our own word {number}"))
+            await settle()
+            await rig.harness.produce("somebody else's")
+            await account.journal.wait_text("somebody else's")
+        assert account.journal.texts == ["somebody else's"]
+
     async def test_each_person_has_an_id_of_their_own(self) -> None:
         """Allow lists, pairing and approvals compare it: with one id for all, everybody may do what one person may."""
         async with self.rig() as rig:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gatewayd.channels.loopback.inbound import Connection
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
+from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import NO_STATE, Deliver, DeliveryReport, WebhookReply, WebhookRequest
 from tests.channels.contract.faults.planting import fault
 from tests.channels.contract.variants import (
@@ -160,6 +161,16 @@ class AnswersPingsInBetween(Loopback):
     async def _deliver(self, connection: Connection, envelope: InboundEnvelope, deliver: Deliver) -> None:
         await super()._deliver(connection, envelope, deliver)
         connection.pong()
+
+
+@fault(None, "test_what_we_say_does_not_come_in")
+class HearsItself(Loopback):
+    """Its own messages come in as somebody's."""
+
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
+        receipt = await super().send(payload, key=key)
+        self._platform.inject(self._platform.message(payload.body.text, peer=payload.peer, sender=Sender("loopback")))
+        return receipt
 
 
 @fault(13, "test_each_person_has_an_id_of_their_own")
