@@ -1,4 +1,4 @@
-"""The web chat's driver. Its transport is our own HTTP server: ``web/webchat/routes.py`` calls ``receive`` and ``subscribe``.
+"""The web chat's driver. Its transport is gatewayd's own HTTP server: ``http.py`` calls ``receive`` and ``subscribe``.
 
 What a page shows is the journal: the inbox rows and the outbox rows of its conversation, an edit being a row that changes
 another. So ``send`` only notifies the open pages, and a page that was closed meanwhile reads the journal when it comes back.
