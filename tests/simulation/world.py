@@ -70,7 +70,7 @@ class World:
             account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now, keys=keys)
             account.late, account.fail, account.count = self.later, self.fail, self.count
             account.gives_up = lambda: self.sections[1].max_attempts < 100
-            account.reports = channel != "telegram"
+            account.tells_all = channel != "telegram"
         self.cores = [
             Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
         ]

@@ -21,7 +21,8 @@ from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import RetentionSection
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.lifecycle import OutboundState
-from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, RetentionResult
+from gatewayd.model.message.report import DeliveryReport
+from gatewayd.ports.store import WAITING_REPORT_SECONDS, KeepRule, OldRow, Referrer, RetentionKind, RetentionResult
 from gatewayd.stores.sqlite import SqliteStore, run_inline
 from gatewayd.testing.store_contract.rows import ended, settled
 from tests.hub.house import EPOCH, configuration, message, now
@@ -90,6 +91,16 @@ class Cellar:
 async def open_cellar(state_dir: Path, section: RetentionSection = MIGHTY) -> AsyncIterator[Cellar]:
     async with open_store(state_dir, now=now, run_blocking=run_inline) as store:
         yield Cellar(store, section)
+
+
+async def test_a_delivery_report_does_not_wait_for_ever(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_cellar(tmp_path) as cellar:
+        await cellar.real.add_inbound([], reports=[("chat", "main", DeliveryReport("m1", "read"))])
+        await cellar.retention.run_once()
+        assert await cellar.count("report") == 1
+        await anyio.sleep(WAITING_REPORT_SECONDS + 1)
+        await cellar.retention.run_once()
+        assert await cellar.count("report") == 0
 
 
 @pytest.mark.slow

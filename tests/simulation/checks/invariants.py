@@ -96,6 +96,8 @@ def _taken_once(world: "World", ledger: Ledger) -> None:
     for row in ledger.inbound:
         if row.envelope.kind == "edit" and row.turn_id == f"turn-{row.id}":
             raise Violation("taken once", f"in-{row.id} is an edit, and was run as a message of its own")
+        if row.reason == "deleted" and row.turn_id is not None:
+            raise Violation("taken once", f"in-{row.id} was deleted before its turn, and was run in {row.turn_id}")
 
 
 def _everything_ends(world: "World", ledger: Ledger) -> None:

@@ -188,10 +188,14 @@ class People:
         return account.happen("message", peer, sender, text)
 
     def _edit(self, account: Account) -> None:
-        """Somebody changes what they have just written."""
+        """Somebody changes what they have just written, or deletes it."""
         written = [u for u in account.updates[-6:] if u.kind == "message" and u.text.startswith("<")]
         if written:
             old = self._rng.choice(written)
+            if account.tells_all and self._rng.random() < 0.3:
+                self._world.count("messages deleted")
+                account.happen("deleted", old.peer, old.sender, "", message_id=old.message_id)
+                return
             place, number, _ = old.text.split()
             word = self._word(account)
             account.happen("edit", old.peer, old.sender, f"{place} {number}.changed {word}", message_id=old.message_id)

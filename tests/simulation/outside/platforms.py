@@ -163,8 +163,9 @@ class Account:
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
-        self.reports = False
-        """Whether it reports what became of a message: before its receipt or after it, twice, and in any order."""
+        self.tells_all = False
+        """Whether it tells of deletions, and reports what became of a message: before its receipt or after it, twice, in any
+        order."""
         self.on_shown: Callable[[Account, Shown], None] = lambda account, shown: None
         self.on_pause: Callable[[Account, Peer, float], None] = lambda account, peer, seconds: None
         self.on_growth: Callable[[], None] = lambda: None
@@ -270,7 +271,7 @@ class Account:
     def _lose(self, payload: OutboundPayload) -> Receipt | None:
         """Take an answer that will never be seen, and report that, now or later."""
         is_answer = isinstance(payload, SendText) and payload.body.text.startswith("re turn-") and not payload.grows
-        if not (self.reports and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
+        if not (self.tells_all and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
             return None
         self.count("replies that could not be delivered, although the platform took them")
         receipt = Receipt(self._new_id())
@@ -326,7 +327,7 @@ class Account:
         if isinstance(payload, SendText):
             shown = Shown(self._new_id(), payload.peer, [payload.body.text], payload.choices, self._now())
             self.shown[shown.message_id] = shown
-            if self.reports and self.weather.rng.random() < 0.5:
+            if self.tells_all and self.weather.rng.random() < 0.5:
                 self._report(Receipt(shown.message_id), "delivered", "read")
         else:
             assert isinstance(payload, EditText)
