@@ -14,7 +14,8 @@ class Channel(Protocol):
 
     async def listen(self, deliver: Deliver) -> None:
         """Receive until cancelled. Raises TryAgain, NeedsOperator; returning is a bug. A webhook-mode driver waits here
-        and may check its registration from time to time."""
+        and may check its registration from time to time. When the daemon stops, this is cancelled first, and sends go on until
+        the account is closed."""
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """Send one payload. Called one at a time per conversation, concurrently across conversations.

@@ -166,12 +166,11 @@ class Presence:
             await self._deliver(envelope)
 
     async def _deliver(self, envelope: InboundEnvelope) -> None:
-        """After what is older. What the history has, too, comes once."""
+        """After what is older. What the history has, too, comes once, in its place there, and was not missed."""
         if not self._history.is_owed:
             await self._release(envelope)
         elif envelope.missed:
-            self._held.pop(envelope.event_key, None)
-            await self._release(envelope)
+            await self._release(self._held.pop(envelope.event_key, envelope))
         else:
             self._held[envelope.event_key] = envelope
 

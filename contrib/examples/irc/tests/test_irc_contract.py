@@ -32,6 +32,7 @@ class IrcHarness:
             port=server.port,
             tls=False,
             password=Secret("canary-of-the-server"),
+            channels=("#room",),
             seconds_per_line=0.0,
         )
         self.account = AccountConfig("irc", "main", settings)

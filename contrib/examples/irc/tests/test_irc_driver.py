@@ -510,6 +510,7 @@ async def test_what_is_said_while_the_history_comes_is_heard_after_it_and_once(c
         await server.until(lambda: len(life.journal.texts) >= 3)
         await settled()
         assert life.journal.texts == ["missed", "now", "now, too"]
+        assert [one.missed for one in life.journal.envelopes if one.kind == "message"] == [True, False, False]
 
 
 async def test_what_was_not_journaled_is_fetched_again(clock: Clock, server: FakeIrc) -> None:

@@ -1,6 +1,5 @@
 """Texts: no line is too long, none ends early, nothing is lost, and nothing in them is a command."""
 
-
 import pytest
 from gatewayd_irc.text import SHORTEST_ROOM, ctcp_of, lines_of, plain, spoken_to, wire_size
 from gatewayd_irc.wire import Support
