@@ -30,9 +30,9 @@ from tests.simulation.outside.connectors import Connector
 from tests.simulation.outside.cores import CORE, Core, CoreWire
 from tests.simulation.outside.corners import Corner
 from tests.simulation.outside.disk import Disk
-from tests.simulation.outside.drivers import POLLED, PUSHED, Wire
+from tests.simulation.outside.drivers import POLLED, PUSHED, Wire, knowing
 from tests.simulation.outside.people import People, decide_requests, repair, revive
-from tests.simulation.outside.platforms import PUSH_FAULTS, Account, Update, Weather
+from tests.simulation.outside.platforms import KINDS_OF_KNOWING, PUSH_FAULTS, Account, Update, Weather
 from tests.simulation.outside.troubles import Troubles
 from tests.simulation.scenario import Scenario, draw_scenario
 from tests.simulation.telegram.server import BOT_ID, TOKEN, BotServer
@@ -55,7 +55,9 @@ class World:
         self.rng = self.rng_of("world")
         self.scenario: Scenario = draw_scenario(self.rng_of("scenario"))
         chances = self.scenario.chances
-        self.registry = Registry.of([POLLED, PUSHED, TELEGRAM], [CORE])
+        knows = {plugin.id: self.rng_of(f"what {plugin.id} knows").choice(KINDS_OF_KNOWING) for plugin in (POLLED, PUSHED)}
+        plugins = [knowing(plugin, knows[plugin.id]) for plugin in (POLLED, PUSHED)]
+        self.registry = Registry.of([*plugins, TELEGRAM], [CORE])
         self.fired: Counter[str] = Counter()
         """How often what happened: the workloads that docs/simulation.md has a table of."""
         self.disk = Disk(self.rng_of("disk"), slow=chances.slow_disk)
@@ -68,6 +70,7 @@ class World:
             weather = Weather(self.rng_of(f"weather of {channel}/{name}"), chance)
             keys = f"{BOT_ID}:" if channel == "telegram" else ""
             account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now, keys=keys)
+            account.knows = knows.get(channel, account.knows)
             account.late, account.fail, account.count = self.later, self.fail, self.count
             account.gives_up = lambda: self.sections[1].max_attempts < 100
             account.tells_all = channel != "telegram"

@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import anyio
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
+from gatewayd.hub.outbox.addressed import Addressed, addressed
 from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.doubt import Call, call_for, waits_for_turn
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
@@ -30,7 +30,7 @@ from gatewayd.model.lifecycle import (
     SendOutcome,
 )
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
-from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendText
+from gatewayd.model.message.payload import EditText, Receipt, SendText
 from gatewayd.model.message.report import ReportKind
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.channel import ChannelPlugin
@@ -83,21 +83,6 @@ def draft_texts(
 
 def _only_for(person: str, draft: OutboundDraft) -> OutboundDraft:
     return replace(draft, payload=replace(draft.payload, only_for=person))
-
-
-class Addressed(Struct, frozen=True):
-    """What to send for a row: None if the message to edit was not sent, or the platform gave it no id. ``instead`` is the new
-    message for an edit that cannot be made and whose text must arrive."""
-
-    payload: OutboundPayload | None
-    instead: SendText | None = None
-
-
-def _instead_of(edit: EditText, edited: OutboundRow | None) -> SendText:
-    fresh = SendText(edit.peer, edit.body)
-    if edited is not None and isinstance(edited.payload, SendText):
-        fresh = replace(edited.payload, body=edit.body, grows=False)
-    return replace(fresh, choices=edit.choices, instead=edit.instead)
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
@@ -249,12 +234,7 @@ class Outbox:
     async def addressed(self, row: OutboundRow) -> Addressed:
         """What to send for a row. An edit gets the platform's id of its message."""
         edit = row.payload
-        if not isinstance(edit, EditText):
-            return Addressed(edit)
-        edited = await self._store.get_outbound(edit.of)
-        receipt = None if edited is None else edited.receipt
-        found = None if receipt is None or receipt.message_id is None else replace(edit, message_id=receipt.message_id)
-        return Addressed(found, _instead_of(edit, edited) if edit.or_send else None)
+        return addressed(edit, await self._store.get_outbound(edit.of)) if isinstance(edit, EditText) else Addressed(edit)
 
     async def settle(
         self,

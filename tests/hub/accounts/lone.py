@@ -13,13 +13,13 @@ from gatewayd.actor.life import Life
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox.deliveries import DeliveryReports
 from gatewayd.hub.outbox.outbox import Outbox
+from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import GatewayConfig, OutboxSection
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.message.payload import EditText, OutboundPayload, RichText
 from gatewayd.ports.channel import Channel, ChannelPlugin
-from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import OutboundDraft, OutboundRow, Settled, Store
 from tests.hub.street import now
 
 
@@ -34,7 +34,7 @@ class Counting(MemoryStore):
         self.writes += 1
         return await super().mark_sending(outbound_id)
 
-    async def settle_outbound(self, *args: object, **named: object) -> OutboundRow | None:
+    async def settle_outbound(self, *args: object, **named: object) -> Settled:
         self.writes += 1
         return await super().settle_outbound(*args, **named)  # type: ignore[arg-type]
 
@@ -53,7 +53,7 @@ class LoneSender:
         plugin, account = self._plugin, (self._plugin.id, "main")
         events = EventLog(store, now=now, keep=lambda: 0)
         configured = Configured(config, {plugin.id: plugin})
-        self.outbox = Outbox(store, events, configured, DeliveryReports(), notice=self._notice, now=now)
+        self.outbox = Outbox(store, events, configured, ReplyOutcomes(), notice=self._notice, now=now)
         await self.outbox.recover([account])
         await self.outbox.adopt([account])
         backoff = Backoff(Random(1), longest_seconds=300.0)
@@ -74,6 +74,7 @@ class LoneSender:
         with trio.move_on_after(seconds):
             while self._waits:
                 life = Life(connect_seconds=60, close_seconds=10, on_started=lambda: None, on_connected=lambda: None)
+                life.connected()
                 try:
                     with trio.move_on_after(3600) as scope:
                         async with trio.open_nursery() as nursery:

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.configured import Configured
-from gatewayd.hub.outbox.outbox import Addressed, Outbox, draft_replies
+from gatewayd.hub.outbox.addressed import Addressed
+from gatewayd.hub.outbox.outbox import Outbox, draft_replies
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.ids import PeerKind

@@ -1,11 +1,11 @@
 """What must hold at the end of a run: the rows in the store, beside what the world has seen."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from gatewayd.model.lifecycle import OUTBOUND_OPEN, REASONS
+from gatewayd.model.lifecycle import NEVER_SEEN, OUTBOUND_OPEN, REASONS
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, SendText
 from gatewayd.model.subject import is_about_reply, is_repetition
@@ -13,7 +13,7 @@ from tests.simulation.checks.decisions import check_decisions
 from tests.simulation.checks.growth import check_growth, is_said
 from tests.simulation.checks.ledger import AskedRow, Ledger, OutRow
 from tests.simulation.outside.cores import UNFINISHED
-from tests.simulation.outside.platforms import Account, Shown, place_of
+from tests.simulation.outside.platforms import Account, Identity, Shown, identity_of, place_of
 from tests.simulation.outside.troubles import ACCOUNTS_AWAY, AGENTS_AWAY
 from tests.simulation.scenario import APPROVERS, CHANNELS
 from tests.simulation.trace import Violation
@@ -39,6 +39,7 @@ def check(world: "World", ledger: Ledger) -> None:
         _effects_once,
         _answers_once,
         check_growth,
+        _seen_is_not_never,
         _visible_once,
         _told_once,
         _edits_once,
@@ -188,6 +189,21 @@ def _edits_once(world: "World", ledger: Ledger) -> None:
         for (message_id, text), times in shown.items():
             if times > wanted[message_id, text] and message_id not in growing:
                 raise Violation("visible once", f"{message_id} of {account} was changed {times} times to {text[:60]!r}")
+
+
+def _seen_is_not_never(world: "World", ledger: Ledger) -> None:
+    ids = {row.id: row.message_id for row in ledger.outbound}
+    for account in world.accounts.values():
+        rows = [(row, _identity(row, ids)) for row in ledger.outbound if _is_of(row, account)]
+        explained = {identity for row, identity in rows if row.state not in NEVER_SEEN}
+        for row, identity in rows:
+            by_hand = f"out-{row.id}" in ledger.retried
+            if row.state in NEVER_SEEN and identity in account.may_be_seen - explained and not by_hand:
+                raise Violation("seen is not never", f"out-{row.id} is {row.state} ({row.reason}), and may have been seen")
+
+
+def _identity(row: OutRow, ids: Mapping[int, str | None]) -> Identity:
+    return identity_of(row.payload, ids.get(row.payload.of) if isinstance(row.payload, EditText) else None)
 
 
 def _in_order(world: "World", ledger: Ledger) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.actor.border import leaves
 from gatewayd.model.errors import TryAgain
@@ -21,7 +22,7 @@ from gatewayd.ports.channel import (
     WebhookReply,
     WebhookRequest,
 )
-from tests.simulation.outside.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Update
+from tests.simulation.outside.platforms import OPEN_FAULTS, POLL_SECONDS, Account, Knows, Update
 from tests.simulation.trace import Violation
 from tests.third_party.kinds import any_bug
 
@@ -51,6 +52,11 @@ PUSHED = ChannelPlugin(
 _OFFSET = "offset"
 
 
+def knowing(plugin: ChannelPlugin, knows: Knows) -> ChannelPlugin:
+    """The manifest of a channel whose platform knows so much of the sends of before."""
+    return replace(plugin, resend_safe_seconds=knows.keys_for_seconds or None, reconciles=knows.can_be_asked)
+
+
 class Wire(Struct, frozen=True):
     """The settings of an account: the platform at the other end, and the life of the daemon at this one."""
 
@@ -67,7 +73,10 @@ class _Sends:
         self._wire = wire
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
-        return await self._wire.account.send(self._wire.life, payload)
+        return await self._wire.account.send(self._wire.life, payload, key)
+
+    async def find_sent(self, payload: OutboundPayload, *, key: str, since: float) -> Receipt | None:
+        return await self._wire.account.find(self._wire.life, payload, key)
 
     def grows_every(self, peer: Peer) -> float | None:
         return 0.0

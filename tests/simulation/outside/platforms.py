@@ -3,6 +3,8 @@
 An account has its updates (what people do), what it confirmed of them, and what became visible. It outlives the daemon.
 """
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from random import Random
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 25.0
 NOT_MODIFIED: Final = "not modified"
 _PAGE: Final = 10
+_LATEST: Final = 90.0
 _FIRST_OF_PEOPLE: Final = 1_000_000
 """People's messages are numbered from here, ours from 1."""
 
@@ -55,6 +58,15 @@ GROW_FAULTS: Final[Mapping[str, int]] = {
 }
 LATEST_GROWTH: Final = 4.5
 """So late may a call that was cut still make a message grow, in seconds."""
+FIND_FAULTS: Final[Mapping[str, int]] = {
+    "limited": 2,
+    "broken": 4,
+    "forgotten": 1,
+    "hangs": 1,
+    "slow": 4,
+    "garbage": 1,
+    "revoked": 1,
+}
 POLL_FAULTS: Final[Mapping[str, int]] = {
     "dropped": 5,
     "limited_all": 2,
@@ -82,6 +94,26 @@ WRECKS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, Panic)
 def place_of(channel: str, account: str, peer: Peer) -> str:
     """A conversation in one word."""
     return f"{channel}/{account}/{peer.kind}:{peer.id}" + ("" if peer.thread is None else f"#{peer.thread}")
+
+
+class Knows(Struct, frozen=True):
+    """What a platform knows of the sends of before: their keys, so long, and drops a send that comes again; and, where it can be
+    asked, whether there was one."""
+
+    keys_for_seconds: float = 0.0
+    can_be_asked: bool = False
+
+
+KINDS_OF_KNOWING: Final = (Knows(), Knows(120.0), Knows(600.0), Knows(can_be_asked=True), Knows(120.0, can_be_asked=True))
+"""Longer than what is shown late takes: a platform that promises something for less time does not keep it."""
+
+Identity = tuple[Peer, str, str | None]
+
+
+def identity_of(payload: OutboundPayload, message_id: str | None = None) -> Identity:
+    """What it shows where, and of an edit in which message: ``message_id`` where the payload does not say it yet."""
+    changes = payload.message_id or message_id if isinstance(payload, EditText) else None
+    return payload.peer, payload.body.text, changes
 
 
 class Mark(Struct, frozen=True):
@@ -156,6 +188,11 @@ class Account:
         self.name = name
         self.weather = weather
         self._keys = keys
+        self.knows = Knows()
+        self.may_be_seen: set[Identity] = set()
+        """What was shown, or may have been shown as far as its sender can tell. What was found not to be is taken out."""
+        self._effects: dict[str, tuple[str, float]] = {}
+        self._late: Counter[str] = Counter()
         self.is_in_process = True
         """Whether a driver raises what this raises. A server behind HTTP does not, and an edit that comes again is none to it."""
         self.gives_up: Callable[[], bool] = lambda: False
@@ -242,8 +279,40 @@ class Account:
         life.pass_point("after_call")
         return page
 
-    async def send(self, life: "Life", payload: OutboundPayload) -> Receipt:
+    async def send(self, life: "Life", payload: OutboundPayload, key: str = "") -> Receipt:
         """What a driver calls for one payload."""
+        identity = identity_of(payload)
+        known = identity in self.may_be_seen
+        self.may_be_seen.add(identity)
+        try:
+            return await self._send(life, payload, key)
+        except (OutcomeUnknown, trio.Cancelled):
+            raise
+        except BaseException:
+            if not known and not life.dead:
+                self.may_be_seen.discard(identity)
+            raise
+
+    async def find(self, life: "Life", payload: OutboundPayload, key: str) -> Receipt | None:
+        """What a driver is told of a send of before."""
+        fate = self.weather.draw(FIND_FAULTS)
+        await self._travel(life, fate)
+        self.count("sends looked up")
+        self._meet(fate, life)
+        if fate == "hangs":
+            await trio.sleep_forever()
+        if fate == "forgotten":
+            raise OutcomeUnknown("it is not kept any more")
+        if self._late[key]:
+            raise TryAgain("it is still being worked on", scope="conversation")
+        await trio.sleep(self.weather.latency("fine"))
+        life.check_alive()
+        if key in self._effects:
+            return Receipt(self._effects[key][0])
+        self.may_be_seen.discard(identity_of(payload))
+        return None
+
+    async def _send(self, life: "Life", payload: OutboundPayload, key: str) -> Receipt:
         fate = self.weather.draw(SEND_FAULTS)
         version = self._version_of(payload)
         await self._travel(life, fate)
@@ -253,12 +322,13 @@ class Account:
         if fate == "hangs":
             await trio.sleep_forever()
         if fate == "late":
-            self.late(self.weather.rng.uniform(0.1, 90.0), lambda: self._show_late(payload, version))
+            self._late[key] += 1
+            self.late(self.weather.rng.uniform(0.1, _LATEST), lambda: self._show_late(payload, key, version))
         if fate in ("cut_before", "late"):
             raise OutcomeUnknown("the connection was cut")
         if not self.is_in_process and version != self._version_of(payload):
             raise SendRejected(NOT_MODIFIED)  # it took so long that it was sent once more: the same twice is once
-        receipt = self._lose(payload) or self.show(payload)
+        receipt = self._lose(payload, key) or self.show(payload, key)
         life.pass_point("after_call")
         if fate == "hangs_after":
             await trio.sleep_forever()
@@ -268,15 +338,21 @@ class Account:
             raise OutcomeUnknown("the connection was cut")
         return receipt
 
-    def _lose(self, payload: OutboundPayload) -> Receipt | None:
+    def _lose(self, payload: OutboundPayload, key: str) -> Receipt | None:
         """Take an answer that will never be seen, and report that, now or later."""
         is_answer = isinstance(payload, SendText) and payload.body.text.startswith("re turn-") and not payload.grows
-        if not (self.tells_all and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
+        if key in self._effects or not (self.tells_all and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
             return None
         self.count("replies that could not be delivered, although the platform took them")
         receipt = Receipt(self._new_id())
+        self._remember(key, receipt.message_id or "")
+        self.may_be_seen.discard(identity_of(payload))
         self._report(receipt, "failed")
         return receipt
+
+    def _remember(self, key: str, message_id: str) -> None:
+        if key:
+            self._effects[key] = message_id, self._now()
 
     def _report(self, receipt: Receipt, *kinds: ReportKind) -> None:
         """Tell of a message, each kind once or twice, before the receipt has come or later."""
@@ -314,7 +390,7 @@ class Account:
         if fate == "hangs":
             await trio.sleep_forever()
         if fate == "late":
-            self.late(self.weather.rng.uniform(0.1, LATEST_GROWTH), lambda: self._show_late(payload, None))
+            self.late(self.weather.rng.uniform(0.1, LATEST_GROWTH), lambda: self._show_late(payload, "", None))
         if fate in ("cut_before", "late"):
             raise OutcomeUnknown("the connection was cut")
         self.show(payload)
@@ -322,11 +398,16 @@ class Account:
         if fate == "cut_after":
             raise OutcomeUnknown("the connection was cut")
 
-    def show(self, payload: OutboundPayload) -> Receipt:
+    def show(self, payload: OutboundPayload, key: str = "") -> Receipt:
         """It is visible from now on. :raises SendRejected: there is no such message to change."""
         if isinstance(payload, SendText):
+            before, at = self._effects.get(key, ("", -math.inf))
+            if self._now() - at < self.knows.keys_for_seconds:
+                self.count("repeated sends dropped")
+                return Receipt(before)
             shown = Shown(self._new_id(), payload.peer, [payload.body.text], payload.choices, self._now())
             self.shown[shown.message_id] = shown
+            self._remember(key, shown.message_id)
             if self.tells_all and self.weather.rng.random() < 0.5:
                 self._report(Receipt(shown.message_id), "delivered", "read")
         else:
@@ -348,11 +429,12 @@ class Account:
         known = self.shown.get(payload.message_id or "") if isinstance(payload, EditText) else None
         return 0 if known is None else len(known.texts)
 
-    def _show_late(self, payload: OutboundPayload, version: int | None) -> None:
+    def _show_late(self, payload: OutboundPayload, key: str, version: int | None) -> None:
+        self._late[key] -= 1
         if version is not None and version != self._version_of(payload):
             return  # it was changed meanwhile: what comes this late is not taken
         try:
-            self.show(payload)
+            self.show(payload, key)
         except SendRejected:
             return
 
