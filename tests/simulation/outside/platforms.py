@@ -404,6 +404,8 @@ class Account:
             before, at = self._effects.get(key, ("", -math.inf))
             if self._now() - at < self.knows.keys_for_seconds:
                 self.count("repeated sends dropped")
+                if before not in self.shown:
+                    self.may_be_seen.discard(identity_of(payload))  # the first one was lost, as its report says
                 return Receipt(before)
             shown = Shown(self._new_id(), payload.peer, [payload.body.text], payload.choices, self._now())
             self.shown[shown.message_id] = shown
