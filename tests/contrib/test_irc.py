@@ -22,7 +22,7 @@ def test_its_own_tests_pass(marked: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "t"), "-m", marked],
         cwd=PACKAGE,
-        env={**kept, "PYTHONPATH": path},
+        env={**kept, "PYTHONPATH": path, "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path / "hypothesis")},
         capture_output=True,
         text=True,
         timeout=300,
