@@ -12,7 +12,7 @@ from gatewayd.model.message.payload import Receipt, SendText
 from gatewayd.ports.channel import Reconciles, ReportKind, TextLimit
 from gatewayd.testing.channel_contract.account import Account
 from gatewayd.testing.channel_contract.fixtures import PATIENCE_SECONDS, ChannelFixtures, Rig, settle
-from gatewayd.testing.channel_contract.harness import ReportsHarness, SendFailure, ShowsHarness, StallsHarness
+from gatewayd.testing.channel_contract.harness import BreaksHarness, ReportsHarness, SendFailure, ShowsHarness, StallsHarness
 from gatewayd.testing.channel_contract.texts import limit_for, longest_of, pieces_of
 
 STOPS_WITHIN_SECONDS = 5.0
@@ -203,6 +203,31 @@ class SendingContract(ChannelFixtures):
             await settle()
             assert list(await rig.harness.received()) in ([], ["once"]), "it has sent it more than once"
             assert isinstance(outcome, OutcomeUnknown), f"a send that was cut ended with {outcome!r}"
+
+    async def test_a_send_that_waits_while_its_connection_is_cut_is_unknown(self) -> None:
+        """The platform has it, and its answer is lost. A driver may wait on, because the hub ends what waits for too long; but it
+        must not say that nothing was sent."""
+        async with self.rig() as rig:
+            stalls = self.has(rig.harness, StallsHarness, "stalls")
+            breaks = self.has(rig.harness, BreaksHarness, "breaks")
+            outcomes: list[Receipt | GatewayError] = []
+
+            async def send(account: Account) -> None:
+                outcomes.append(await account.outcome(self.text(rig.harness, "once")))
+
+            async with rig.account(quietly=False) as account, trio.open_nursery() as nursery:
+                await stalls.stall()
+                nursery.start_soon(send, account)
+                await settle()
+                if outcomes:
+                    pytest.skip(f"{self.plugin.id} asks for no answer to exactly this")
+                await breaks.cut()
+                with trio.move_on_after(PATIENCE_SECONDS):
+                    while not outcomes:
+                        await settle()
+                        await trio.sleep(1.0)
+                nursery.cancel_scope.cancel()
+        assert all(isinstance(outcome, OutcomeUnknown) for outcome in outcomes), f"it ended with {outcomes}"
 
     async def test_half_a_text_is_neither_sent_nor_unsent(self) -> None:
         """Of a text that a driver sends in pieces, some may be out when one fails. TryAgain or a refusal would be wrong about

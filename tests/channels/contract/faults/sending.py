@@ -92,6 +92,16 @@ class CallsACutAnOutageToo(Loopback):
             raise TryAgain(error.reason) from None
 
 
+@fault(None, "test_a_send_that_waits_while_its_connection_is_cut_is_unknown")
+class CallsALostAnswerAnOutage(Loopback):
+    """A send whose answer is lost with the connection is told as not sent."""
+
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
+        with trio.move_on_after(1):
+            return await super().send(payload, key=key)
+        raise TryAgain("the connection is lost")
+
+
 @fault(24, "test_a_reply_names_what_it_answers")
 class AnswersNobody(Loopback):
     """reply_to is ignored."""
