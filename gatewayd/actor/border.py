@@ -64,6 +64,11 @@ class Bug(Exception):
         self.reason = reason
         self.trace = trace
 
+    def redact(self, redact: Callable[[str], str]) -> None:
+        """Take secrets out of it."""
+        self.reason, self.trace = redact(self.reason), redact(self.trace)
+        self.args = (self.reason,)
+
 
 class third_party:
     """``with third_party():`` stands around every call of third-party code, and every wait for it. It has no state, and may be
@@ -102,10 +107,7 @@ def redact_error(error: BaseException, redact: Callable[[str], str]) -> None:
     """Take secrets out of an error that has arrived on our side, for whoever shows it later."""
     for leaf in leaves(error):
         if isinstance(leaf, GatewayError | Bug):
-            leaf.reason = redact(leaf.reason)
-            leaf.args = (leaf.reason,)
-        if isinstance(leaf, Bug):
-            leaf.trace = redact(leaf.trace)
+            leaf.redact(redact)
 
 
 def trace_of(error: BaseException) -> str:

@@ -26,8 +26,9 @@ from gatewayd.hub.operations.dead_letter_queue import DeadLetterQueue
 from gatewayd.hub.operations.health import Facts, RejectedReload, problems_of
 from gatewayd.hub.operations.retention import Retention
 from gatewayd.hub.operations.trace import Tracer
+from gatewayd.hub.outbox.drafts import draft_texts
 from gatewayd.hub.outbox.files import OutgoingFiles
-from gatewayd.hub.outbox.outbox import Outbox, draft_texts
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.hub.turns.runner import TurnRunner
 from gatewayd.hub.turns.sessions import SessionMap

@@ -5,7 +5,7 @@ budget. One place handles them: ``actor/supervisor.py`` for the life of an accou
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, Self
 
 from msgspec import Struct
@@ -21,6 +21,11 @@ class GatewayError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+    def redact(self, redact: Callable[[str], str]) -> None:
+        """Take secrets out of the reason."""
+        self.reason = redact(self.reason)
+        self.args = (self.reason,)
 
 
 class TryAgain(GatewayError):

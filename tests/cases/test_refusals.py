@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from gatewayd.channels.telegram import PLUGIN
 from gatewayd.channels.telegram.channel import open_telegram
-from gatewayd.hub.outbox.outbox import draft_texts
+from gatewayd.hub.outbox.drafts import draft_texts
 from gatewayd.model.message.envelope import Peer
 from gatewayd.ports.channel import AccountConfig, Channel, ChannelOpener, ChannelServices
 from tests.cases import cases

@@ -8,7 +8,8 @@ import structlog
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
-from gatewayd.hub.outbox.outbox import Outbox, draft_texts, until_stored
+from gatewayd.hub.outbox.drafts import draft_texts
+from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.kit.text import sanitise
 from gatewayd.model.records.dead_letter import excerpt_of
 from gatewayd.ports.store import Sessions

@@ -5,7 +5,7 @@ from typing import assert_never
 
 import msgspec
 
-from gatewayd.hub.outbox.outbox import draft_texts
+from gatewayd.hub.outbox.drafts import draft_texts
 from gatewayd.kit.text.visible import visible
 from gatewayd.model.config import AccountFrame
 from gatewayd.model.message.edits import merge_edits

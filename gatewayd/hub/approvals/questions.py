@@ -19,7 +19,8 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.approvals.question_prompts import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox.outbox import Outbox, draft_texts, until_stored
+from gatewayd.hub.outbox.drafts import draft_texts
+from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.bodies import bodies_of
-from gatewayd.hub.outbox.outbox import Outbox, draft_texts
+from gatewayd.hub.outbox.drafts import draft_texts
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.kit.files import FILE_NAME
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.ids import AccountId, ConversationId

@@ -11,13 +11,12 @@ from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.events import EventLog
 from gatewayd.hub.outbox.addressed import Addressed, addressed
-from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.doubt import Call, call_for, waits_for_turn
+from gatewayd.hub.outbox.drafts import draft_replies, only_for
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.hub.outbox.queue import OutboundQueue
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.histogram import LONG, Histogram, Stopwatch
-from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.lifecycle import (
     FOR_ITS_SENDER,
     NEVER_SEEN,
@@ -29,60 +28,15 @@ from gatewayd.model.lifecycle import (
     OutboundState,
     SendOutcome,
 )
-from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import EditText, Receipt, SendText
 from gatewayd.model.message.report import ReportKind
 from gatewayd.model.status import OutboxStatus
-from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, NoticeRule, OutboundDraft, OutboundRow, Reported, Store
 
 _log = structlog.get_logger("gatewayd.outbox")
 _STORE_RETRY_SECONDS = 1.0
 
 T = TypeVar("T")
-
-
-def draft_replies(
-    envelope: InboundEnvelope, text: str, plugin: ChannelPlugin, *, turn_id: str | None = None
-) -> list[OutboundDraft]:
-    """``text`` (markdown) as rows to the peer of ``envelope``, in the format of its channel and split to its limit.
-
-    The first row has the message's ``answer_with``, and in groups it is a reply to the message. Blank text gives no row.
-    """
-    return draft_texts(
-        envelope.channel,
-        envelope.account,
-        envelope.peer,
-        text,
-        plugin,
-        reply_to=envelope.message_id if envelope.peer.kind != "dm" else None,
-        answer_with=envelope.answer_with,
-        turn_id=turn_id,
-    )
-
-
-def draft_texts(
-    channel: str,
-    account: str,
-    peer: Peer,
-    text: str,
-    plugin: ChannelPlugin,
-    *,
-    reply_to: str | None = None,
-    answer_with: str | None = None,
-    turn_id: str | None = None,
-) -> list[OutboundDraft]:
-    """``text`` (markdown) as rows to any peer, in its channel's format and split to its limit. ``reply_to`` and ``answer_with``
-    are for the first row."""
-    bodies = bodies_of(text, plugin)
-    conversation = str(ConversationId(AccountId(channel, account), peer))
-    payloads = [SendText(peer, body, part=part, parts=len(bodies)) for part, body in enumerate(bodies, 1)]
-    payloads[:1] = [replace(first, reply_to=reply_to, answer_with=answer_with) for first in payloads[:1]]
-    return [OutboundDraft(channel, account, conversation, payload, turn_id) for payload in payloads]
-
-
-def _only_for(person: str, draft: OutboundDraft) -> OutboundDraft:
-    return replace(draft, payload=replace(draft.payload, only_for=person))
 
 
 async def until_stored(call: Callable[[], Awaitable[T]]) -> T:
@@ -193,7 +147,7 @@ class Outbox:
             plugin = self._configured.plugin_for(envelope.channel, envelope.account, envelope.peer)
             drafts = draft_replies(envelope, text, plugin, turn_id=turn_id)
             if plugin.ephemeral and reason in FOR_ITS_SENDER and envelope.peer.kind != "dm":
-                drafts = [_only_for(envelope.sender.id, draft) for draft in drafts]
+                drafts = [only_for(envelope.sender.id, draft) for draft in drafts]
         written: list[OutboundRow] = []
 
         async def end() -> None:

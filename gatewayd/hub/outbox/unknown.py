@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gatewayd.hub.codes import ALPHABET, new_code
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.bodies import bodies_of
-from gatewayd.hub.outbox.outbox import draft_replies
+from gatewayd.hub.outbox.drafts import draft_replies
 from gatewayd.hub.outbox.whole import whole_texts
 from gatewayd.model.message.envelope import InboundEnvelope
 from gatewayd.model.message.payload import EditText, OutboundPayload, SendFile, SendText

@@ -15,7 +15,8 @@ from gatewayd.hub.approvals.questions import QuestionDesk
 from gatewayd.hub.approvals.requests import ApprovalRequests
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
+from gatewayd.hub.outbox.drafts import draft_replies
+from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.turns.core_calls import CoreCalls
 from gatewayd.hub.turns.growth import GrowingAccounts, Growth
 from gatewayd.hub.turns.outcome import Outcome, answer_of, verdict_on

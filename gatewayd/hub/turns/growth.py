@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.bodies import bodies_of, pieces_of
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies, until_stored
+from gatewayd.hub.outbox.drafts import draft_replies
+from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.turns.outcome import STOPPED, marked
 from gatewayd.hub.turns.run import RunningTurn
 from gatewayd.hub.turns.turn import LiveTurn

@@ -13,7 +13,7 @@ API: Final = 1
 WEBHOOK_ANSWER_SECONDS: Final = 10.0
 
 TextUnit = Literal["utf16", "bytes", "chars"]
-WebhookMethod = Literal["GET", "PATCH", "POST", "PUT"]
+WebhookMethod = Literal["GET", "POST"]
 TextFormat = Literal["markdown", "rich", "plain"]
 
 

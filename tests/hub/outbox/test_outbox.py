@@ -10,7 +10,8 @@ from trio.testing import MockClock
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.addressed import Addressed
-from gatewayd.hub.outbox.outbox import Outbox, draft_replies
+from gatewayd.hub.outbox.drafts import draft_replies
+from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.model.config import OutboxSection
 from gatewayd.model.ids import PeerKind
