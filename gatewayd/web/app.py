@@ -223,10 +223,11 @@ def _webhook_view(app: GatewayApp) -> Callable[[str, str], Awaitable[Response]]:
     async def webhook(channel: str, account: str) -> Response:
         """The reference: web/server/accelerator.py in front of it gives the same responses."""
         headers = headers_of(request.scope["headers"])
-        app.webhooks.check(channel, account, request.method, headers)
+        method = "GET" if request.method == "HEAD" else request.method
+        app.webhooks.check(channel, account, method, headers)
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         query = request.query_string.decode("latin-1")
-        asked = WebhookRequest(method=request.method, headers=headers, query=query, body=body)
+        asked = WebhookRequest(method=method, headers=headers, query=query, body=body)
         receipt = await app.webhooks.answer(channel, account, asked)
         app.webhooks.afterwards(receipt)
         reply = receipt.reply
