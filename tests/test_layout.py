@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(ROOT.glob("gatewayd/**/*.py"))
+TEMPLATES = ROOT / "gatewayd/cli/scaffold/linechat"
+"""A package of somebody else's, in our package as files."""
+MODULES = sorted(path for path in ROOT.glob("gatewayd/**/*.py") if not path.is_relative_to(TEMPLATES))
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 NO_HOMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "lib"}
 MAX_LINES = 400

@@ -17,6 +17,7 @@ from gatewayd.cli.ctl.commands.channels import channels
 from gatewayd.cli.ctl.commands.console import console
 from gatewayd.cli.ctl.commands.dead_letters import dead_letters
 from gatewayd.cli.ctl.commands.events import events
+from gatewayd.cli.ctl.commands.new_channel import new_channel
 from gatewayd.cli.ctl.commands.pairing import pairing
 from gatewayd.cli.ctl.commands.reload import reload
 from gatewayd.cli.ctl.commands.route import route
@@ -84,6 +85,7 @@ app.command()(route)
 app.command()(reload)
 app.add_typer(webchat, name="webchat")
 app.command()(console)
+app.command()(new_channel)
 app.add_typer(audit, name="audit")
 _commands = cache(get_command)
 """Built once in a process: typer inspects every signature."""

@@ -58,7 +58,13 @@ class ManifestContract:
 
     def test_the_manifest_is_registered_and_names_what_exists(self) -> None:
         """The configuration is checked against the settings without opening anything; an unknown key has to be an error."""
-        [entry] = entry_points(group=self.group, name=self.plugin.id)
+        found = list(entry_points(group=self.group, name=self.plugin.id))
+        assert found, (
+            f"no installed package has the entry point {self.plugin.id!r} in the group {self.group}: look at pyproject.toml, "
+            "and install the package again (pip install -e .)"
+        )
+        assert len(found) == 1, f"several installed packages have the entry point {self.plugin.id!r}: uninstall all but one"
+        [entry] = found
         assert entry.load() == self.plugin
         assert callable(resolve(self.plugin.open))
         settings = resolve(self.plugin.settings)

@@ -43,7 +43,8 @@ def files() -> tuple[Path, ...]:
     folders = [ROOT / name for name in ("gatewayd", "contrib", "docs", "systemd")]
     found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in SUFFIXES]
     history = (ROOT / "docs/decisions", GLOSSARY)
-    ours = [path for path in found if "__pycache__" not in path.parts and not any(path.is_relative_to(each) for each in history)]
+    tools = {"__pycache__", ".ruff_cache"}
+    ours = [path for path in found if not tools & set(path.parts) and not any(path.is_relative_to(each) for each in history)]
     return (*ours, ROOT / "README.md")
 
 

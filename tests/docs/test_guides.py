@@ -1,4 +1,4 @@
-"""The guides for authors of channels and agent cores: their code is the example's, and their commands are typed here.
+"""The guides for authors of channels and agent cores: their code is what there is, and their commands are typed here.
 
 Only ``pip`` is ours: it registers the entry points of the package as an installation does, and downloads nothing.
 """
@@ -27,21 +27,21 @@ SECONDS = 120.0
 class Guide:
     """A page, and the folder that its reader has made of it."""
 
-    def __init__(self, page: str, example: str, folder: Path) -> None:
-        self.example = ROOT / "contrib" / "examples" / example
+    def __init__(self, page: str, folder: Path) -> None:
         self.folder = folder
         text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text()
-        self.files: dict[str, str] = {}
+        self.parts: list[tuple[str, str]] = []
         self.commands: list[str] = []
         for language, path, block in FENCE.findall(text):
             if path:
-                # Parts of a file come in order, and apart by blank lines.
-                self.files[path] = f"{self.files[path]}\n\n{block}" if path in self.files else block
+                self.parts.append((path, block))
             elif language == "sh":
                 self.commands += block.splitlines()
-        for path, content in self.files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(content)
+
+    def files(self) -> dict[str, str]:
+        """What the reader's folder has."""
+        found = [path for path in self.folder.rglob("*") if path.is_file() and path.suffix in (".py", ".toml")]
+        return {str(path.relative_to(self.folder)): path.read_text() for path in found}
 
     def environment(self) -> dict[str, str]:
         ours = ("GATEWAYD_", "XDG_", "PYTEST_", "STATE_DIRECTORY", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")
@@ -71,9 +71,9 @@ class Guide:
         return done.stdout
 
     def install(self) -> None:
-        """What ``pip install -e .`` does with the entry points."""
-        assert self.next_command("pip", "install") == "pip install -e ."
-        register(self.files["pyproject.toml"], self.folder)
+        """What ``pip install -e`` does with the entry points."""
+        self.next_command("pip", "install", "-e")
+        register(self.files()["pyproject.toml"], self.folder)
 
 
 def lines_of(text: str) -> list[str]:
@@ -82,12 +82,22 @@ def lines_of(text: str) -> list[str]:
 
 @pytest.fixture
 def channel(tmp_path: Path) -> Guide:
-    return Guide("write-a-channel", "linechat", tmp_path)
+    """Its first command writes everything."""
+    guide = Guide("write-a-channel", tmp_path)
+    guide.type("gatewayctl", "new-channel")
+    guide.folder = tmp_path / guide.next_command("cd").removeprefix("cd ")
+    return guide
 
 
 @pytest.fixture
 def core(tmp_path: Path) -> Guide:
-    return Guide("write-an-agent-core", "lineagent", tmp_path)
+    """Its reader copies the files. Parts of a file come in order, and apart by blank lines."""
+    guide = Guide("write-an-agent-core", tmp_path)
+    for path, part in guide.parts:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{file.read_text()}\n\n{part}" if file.exists() else part)
+    return guide
 
 
 @pytest.fixture(params=["channel", "core"])
@@ -96,22 +106,26 @@ def guide(request: pytest.FixtureRequest) -> Guide:
     return found
 
 
-def test_the_page_has_the_whole_example(guide: Guide) -> None:
-    example = {
-        str(path.relative_to(guide.example)): lines_of(path.read_text())
-        for path in guide.example.rglob("*")
-        if path.is_file() and path.suffix in (".py", ".toml")
+def test_the_page_has_the_whole_core(core: Guide) -> None:
+    example = Guide("write-an-agent-core", ROOT / "contrib" / "examples" / "lineagent")
+    assert {path: lines_of(text) for path, text in core.files().items()} == {
+        path: lines_of(text) for path, text in example.files().items()
     }
-    assert {path: lines_of(text) for path, text in guide.files.items()} == example
+
+
+def test_each_part_on_the_page_is_in_the_channel_that_the_command_writes(channel: Guide) -> None:
+    files = channel.files()
+    assert len(channel.parts) > 5
+    assert [part for path, part in channel.parts if part not in files[path]] == []
 
 
 @pytest.mark.parametrize(("fixture", "at_most"), [("channel", 150), ("core", 150)])
 def test_the_example_is_small(fixture: str, at_most: int, request: pytest.FixtureRequest) -> None:
     """Lines of code of the package, without a client: neither blank, nor comment, nor docstring."""
     guide: Guide = request.getfixturevalue(fixture)
-    package = [text for path, text in guide.files.items() if "/" in path and not path.endswith("client.py")]
-    code = [line for text in package for line in lines_of(re.sub(r'"""(.|\n)*?"""', "", text))]
-    assert len(code) < at_most
+    package = [text for path, text in guide.files().items() if path.startswith("line") and not path.endswith("client.py")]
+    code = [line for text in package for line in lines_of(re.sub(r'"""(.|\n)*?"""|^ *#.*', "", text, flags=re.MULTILINE))]
+    assert 50 < len(code) < at_most
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""The driver passes the contract. Its other side is a user with a client."""
+"""The driver passes the contract of channels. Run ``pytest -rs`` to see what is skipped, and why.
+
+Yours: the other side of your network, as a harness. ``gatewayd.testing.channel_contract.harness`` says what each part is.
+"""
 
 import json
 import os
@@ -13,13 +16,13 @@ import anyio
 import trio
 import trio.testing
 from anyio.streams.buffered import BufferedByteReceiveStream
-from linechat import PLUGIN
-from linechat.settings import LineSettings
-
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.model.message.envelope import Peer
 from gatewayd.ports.channel import AccountConfig
 from gatewayd.testing.channel_contract import ChannelContract, Harness, SendFailure, Shown
+
+from linechat import PLUGIN
+from linechat.settings import Settings
 
 
 class User:
@@ -28,7 +31,7 @@ class User:
     unknown_message = None
 
     def __init__(self, path: Path) -> None:
-        self.account = AccountConfig("linechat", "main", LineSettings(str(path)))
+        self.account = AccountConfig("linechat", "main", Settings(str(path)))
         self.peer = Peer("dm", str(os.getuid()))
         self.failures: Mapping[SendFailure, Callable[[], Awaitable[None]]] = {"outage": self.cut, "cut": self._be_rude}
         self._path = path
@@ -114,7 +117,9 @@ class User:
         self._manners = "rude"
 
 
-class TestLineChat(ChannelContract):
+class TestContract(ChannelContract):
+    """``excuses``: what the network does not have, and why. What is neither in the harness nor excused is red."""
+
     plugin = PLUGIN
     manifest_module = "linechat"
     excuses: ClassVar[Mapping[str, str]] = {

@@ -1,4 +1,7 @@
-"""What goes over the socket, as structs. Nothing here does any I/O."""
+"""What goes over the socket, as structs. Nothing here does any I/O.
+
+Yours: the messages of your network as structs, ``decode`` for what comes and ``encode`` for what goes.
+"""
 
 import msgspec
 from msgspec import Struct

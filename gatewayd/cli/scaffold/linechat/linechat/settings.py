@@ -3,8 +3,9 @@
 from msgspec import Struct
 
 
-class LineSettings(Struct, frozen=True, forbid_unknown_fields=True):
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """[channels.linechat.accounts.NAME]"""
 
     path: str
     """Where the socket is made. Who may open the file may talk to the agent."""
+    # Yours: a server, a name. A token is a gatewayd.model.secret.Secret, which no log and no repr shows.

@@ -1,7 +1,6 @@
 """The driver: it listens at the socket, and each user has one connection."""
 
 import os
-import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -12,14 +11,13 @@ import anyio
 import anyio.abc
 import msgspec
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
-
 from gatewayd.kit.network.lines import LineReader, LineTooLong
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt
 from gatewayd.ports.channel import AccountConfig, Channel, ChannelServices, Deliver
 
-from .settings import LineSettings
+from .settings import Settings
 from .wire import Got, Hello, Message, Say, decode, encode
 
 LONGEST_LINE = 1_000_000
@@ -47,13 +45,15 @@ class Connection:
 
 
 class LineChannel:
-    def __init__(self, account: AccountConfig, settings: LineSettings, services: ChannelServices) -> None:
+    def __init__(self, account: AccountConfig, settings: Settings, services: ChannelServices) -> None:
         self._account = account
         self._path = settings.path
         self._services = services
         self._connections: dict[str, Connection] = {}
 
     async def listen(self, deliver: Deliver) -> None:
+        """Yours: connect to the network, say so to ``connection``, and receive until you are cancelled. A connection that
+        breaks is ``TryAgain``: gatewayd calls ``listen`` again after a pause."""
         try:
             listener = await anyio.create_unix_listener(self._path, mode=0o660)
         except OSError as error:
@@ -78,7 +78,8 @@ class LineChannel:
         except* GONE:
             pass
         except* STRANGE as strange:
-            self._services.log.warning("linechat_line_malformed", user=user, reason=str(strange.exceptions[0]))
+            log = self._services.log.bind(user=user)
+            log.warning("linechat_line_malformed", reason=str(strange.exceptions[0]))
         finally:
             connection.end()
             if self._connections.get(user) is connection:
@@ -99,6 +100,7 @@ class LineChannel:
             await connection.write(Got(frame.id))
 
     def _envelope(self, user: str, frame: Say) -> InboundEnvelope:
+        """Yours: who wrote, where, and a key that is the same when the network sends the message again."""
         return InboundEnvelope(
             channel=self._account.channel,
             account=self._account.account,
@@ -113,7 +115,8 @@ class LineChannel:
         )
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
-        message_id = payload.message_id if isinstance(payload, EditText) else secrets.token_hex(8)
+        """Yours: send, and return when the network has it. The kind of error says whether it may be sent again."""
+        message_id = payload.message_id if isinstance(payload, EditText) else key
         if message_id is None:
             raise SendRejected("the message that is to change has no id")
         if (connection := self._connections.get(payload.peer.id)) is None:
@@ -135,6 +138,7 @@ def user_of(stream: anyio.abc.SocketStream) -> str:
 
 
 @asynccontextmanager
-async def open_linechat(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
-    assert isinstance(account.settings, LineSettings)
+async def open_account(account: AccountConfig, services: ChannelServices) -> AsyncIterator[Channel]:
+    """Named in the manifest. What can fail or take long is in ``listen``, which is called again after an error."""
+    assert isinstance(account.settings, Settings)
     yield LineChannel(account, account.settings, services)
