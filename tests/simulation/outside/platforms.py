@@ -341,7 +341,8 @@ class Account:
     def _lose(self, payload: OutboundPayload, key: str) -> Receipt | None:
         """Take an answer that will never be seen, and report that, now or later. Its key is forgotten: it may come again."""
         is_answer = isinstance(payload, SendText) and payload.body.text.startswith("re turn-") and not payload.grows
-        if key in self._effects or not (self.tells_all and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
+        known = key in self._effects or self._late[key] > 0
+        if known or not (self.tells_all and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
             return None
         self.count("replies that could not be delivered, although the platform took them")
         receipt = Receipt(self._new_id())
