@@ -112,8 +112,14 @@ class PolledChannel(_Sends):
                 reports = [u.report for u in updates if u.report is not None]
                 envelopes = [to_inbound(u, self._account, missed=now - u.at > MISSED_SECONDS) for u in said]
                 await deliver(envelopes, state={_OFFSET: str(offset)}, reports=reports)
-            if platform.weather.draw({"ends": 1, **dict.fromkeys(("goes_on",), 40)}) == "ends":
-                return
+            match platform.weather.draw({"ends": 1, "interrupted": 4, "lacks": 2, "goes_on": 35}):
+                case "ends":
+                    return
+                case "interrupted":
+                    connection.interrupted("the session has to be resumed")
+                    await trio.sleep(platform.weather.rng.choice((0.1, 5.0, 50.0, 100.0)))
+                case "lacks":
+                    connection.lacks("a part", "it is away")
 
 
 class PushedChannel(_Sends):
