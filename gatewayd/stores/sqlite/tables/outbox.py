@@ -40,29 +40,28 @@ _SEND: Final = f"""
 _DOUBT_BEGINS: Final = "coalesce(doubt_since, sending_at, queued_at)"
 _DOUBT: Final[Mapping[SendOutcome, str]] = {
     "ready": f"CASE :in_doubt WHEN 1 THEN {_DOUBT_BEGINS} WHEN 0 THEN NULL ELSE doubt_since END",
+    "sent": "NULL",
     "unknown": _DOUBT_BEGINS,
+    "parked": "NULL",
+    "dead": "NULL",
 }
+# The platform took a reply that it reports as failed, so no doubt is left.
 _DOUBT_ALLOWS: Final[Mapping[SendOutcome, str]] = {
+    "ready": "TRUE",
+    "sent": "TRUE",
     "unknown": f"({among(SETTLE.sources)} OR doubt_since IS NOT NULL)",
     "parked": "doubt_since IS NULL",
-    "dead": "doubt_since IS NULL",
+    "dead": "(doubt_since IS NULL OR :reported)",
 }
-
-
-def _settling(outcome: SendOutcome, allowed: str) -> str:
-    return f"""
-        UPDATE outbound SET state = {quoted(outcome)}, reason = :reason, receipt = :receipt, message_id = :message_id,
-            next_attempt_at = :next_attempt_at, settled_at = :settled_at, doubt_since = {_DOUBT.get(outcome, "NULL")},
-            attempts = attempts - (:taken_back AND {among([SEND.target])})
-        WHERE id = :id AND {among(OUTBOUND.sources("settle_outbound", outcome))} AND {allowed}
-    """
-
-
 _SETTLE: Final[Mapping[SendOutcome, str]] = {
-    outcome: _settling(outcome, _DOUBT_ALLOWS.get(outcome, "TRUE")) for outcome in get_args(SendOutcome)
+    outcome: f"""
+        UPDATE outbound SET state = {quoted(outcome)}, reason = :reason, receipt = :receipt, message_id = :message_id,
+            next_attempt_at = :next_attempt_at, settled_at = :settled_at, doubt_since = {_DOUBT[outcome]},
+            attempts = attempts - (:taken_back AND {among([SEND.target])})
+        WHERE id = :id AND {among(OUTBOUND.sources("settle_outbound", outcome))} AND {_DOUBT_ALLOWS[outcome]}
+    """
+    for outcome in get_args(SendOutcome)
 }
-# The platform took it and could not deliver it, so no doubt is left.
-_FAIL: Final = _settling("dead", "TRUE")
 _REWRITE: Final = "UPDATE outbound SET payload = ?, edits = ? WHERE id = ?"
 _READY_NUMBERS: Final = f"""
     SELECT id FROM outbound WHERE channel = ? AND account = ? AND {among(SEND.sources)} AND id > ? ORDER BY id LIMIT ?
@@ -128,8 +127,9 @@ class OutboxTable(ReportTable):
             is_shown = state == "sent" and message_id is not None
             reports = self._waiting_reports(connection, outbound_id, message_id or "") if is_shown else []
             failure = failure_in(reports)
-            statement, why = (_SETTLE[state], reason) if failure is None else (_FAIL, failure.reason)
-            if connection.execute(statement, {**values, "reason": why}).rowcount == 0:
+            outcome, why = (state, reason) if failure is None else ("dead", failure.reason)
+            found = {**values, "reason": why, "reported": failure is not None}
+            if connection.execute(_SETTLE[outcome], found).rowcount == 0:
                 return Settled()
             if instead is not None:
                 connection.execute(_REWRITE, (_encode(instead), _edited_by(instead), outbound_id))
