@@ -143,7 +143,7 @@ class LifeContract(ChannelFixtures):
                 await account.journal.wait_text("still there?")
         offered = {envelope.event_key: envelope.text for envelope in account.journal.offered}
         assert list(offered.values()) == ["hello", "still there?"], "the event has another key when it comes again"
-        assert "hello" in account.journal.texts
+        assert "hello" in account.journal.texts, "a message was acknowledged, and its delivery was given up at the cut"
 
     async def test_an_event_that_comes_twice_has_one_key(self) -> None:
         """The platform cannot know whether its event has arrived. The key makes it one message."""

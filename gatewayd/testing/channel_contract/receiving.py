@@ -151,7 +151,7 @@ class ReceivingContract(ChannelFixtures):
                 await account.journal.wait_called()
                 await self.send(rig, account, self.text(rig.harness, "meanwhile, on another wire"))
                 await settle()
-                assert await acks.acknowledged() == 0
+                assert await acks.acknowledged() == 0, "a message was acknowledged before deliver returned"
                 account.journal.gate.set()
                 await acks.wait_acknowledged(1)
         assert account.journal.texts == ["hello"]
@@ -167,7 +167,7 @@ class ReceivingContract(ChannelFixtures):
                 with trio.move_on_after(REFUSED_WITHIN_SECONDS):
                     await account.wait_refused()
                 assert account.refusals, "the error of deliver went nowhere"
-            assert await acks.acknowledged() == 0
+            assert await acks.acknowledged() == 0, "a message was acknowledged though deliver raised an error"
             async with rig.account() as again:
                 await again.journal.wait_texts("hello")
         offered = [envelope.event_key for envelope in account.journal.offered]
@@ -182,7 +182,8 @@ class ReceivingContract(ChannelFixtures):
                 await account.journal.wait_called()
             async with rig.account() as again:
                 await again.journal.wait_texts("hello")
-        assert {envelope.event_key for envelope in account.journal.offered} == {again.journal.envelopes[0].event_key}
+        offered = {envelope.event_key for envelope in account.journal.offered}
+        assert offered == {again.journal.envelopes[0].event_key}, "the event has another key when it comes again"
 
     async def test_what_was_journaled_does_not_come_again(self) -> None:
         """A driver that forgets what it has taken takes everything again at each start."""

@@ -43,7 +43,8 @@ class SendingContract(ChannelFixtures):
         async with self.rig() as rig, rig.account() as account:
             longest = longest_of(self.plugin, self._limit(rig, account), "é😀")
             await self.send(rig, account, self.text(rig.harness, longest))
-            assert _is_whole(longest, await rig.harness.received())
+            received = await rig.harness.received()
+            assert _is_whole(longest, received), _what_came(longest, received)
 
     async def test_the_longest_text_of_marks_arrives_whole(self) -> None:
         """On the wire marks are escaped, and longer. Where the platform counts that, the manifest has a ``wire_size``."""
@@ -51,7 +52,8 @@ class SendingContract(ChannelFixtures):
         async with self.rig() as rig, rig.account() as account:
             longest = longest_of(self.plugin, self._limit(rig, account), marks)
             await self.send(rig, account, self.text(rig.harness, longest))
-            assert _is_whole(longest, await rig.harness.received())
+            received = await rig.harness.received()
+            assert _is_whole(longest, received), _what_came(longest, received)
 
     async def test_more_than_the_limit_is_refused_or_sent_whole(self) -> None:
         """Never cut short."""
@@ -62,7 +64,8 @@ class SendingContract(ChannelFixtures):
             outcome = await account.outcome(self.text(rig.harness, text))
             received = list(await rig.harness.received())
         assert isinstance(outcome, Receipt | SendRejected), outcome
-        assert _is_whole(text if isinstance(outcome, Receipt) else "", received)
+        wanted = text if isinstance(outcome, Receipt) else ""
+        assert _is_whole(wanted, received), _what_came(wanted, received)
 
     async def test_a_long_text_arrives_with_its_lines(self) -> None:
         """Three times the limit, in lines: as the hub sends it, piece by piece."""
@@ -72,7 +75,8 @@ class SendingContract(ChannelFixtures):
             for number, piece in enumerate(pieces, 1):
                 before = len(await rig.harness.received())
                 await self.send(rig, account, replace(self.text(rig.harness, piece.text), part=number, parts=len(pieces)))
-                assert _is_whole(piece.text, list(await rig.harness.received())[before:])
+                received = list(await rig.harness.received())[before:]
+                assert _is_whole(piece.text, received), _what_came(piece.text, received)
 
     async def test_a_reply_names_what_it_answers(self) -> None:
         """In a busy chat nobody knows otherwise whom the agent means."""
@@ -291,6 +295,12 @@ class SendingContract(ChannelFixtures):
 
     def _limit(self, rig: Rig, account: Account) -> TextLimit | None:
         return limit_for(self.plugin, account.channel, rig.harness.peer)
+
+
+def _what_came(text: str, received: Sequence[str]) -> str:
+    return (
+        f"of {len(text)} characters came {sum(map(len, received))}, in {len(received)} messages; the end: {received[-1:]!s:.60}"
+    )
 
 
 def _is_whole(text: str, received: Sequence[str]) -> bool:

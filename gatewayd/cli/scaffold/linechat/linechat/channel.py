@@ -63,7 +63,8 @@ class LineChannel:
                 self._services.connection.connected(self._path)
                 await listener.serve(partial(self._serve, deliver))
         finally:
-            os.unlink(self._path)
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     async def _serve(self, deliver: Deliver, stream: anyio.abc.SocketStream) -> None:
         """One connection, from its beginning to its end. It reads on while a message is journaled."""
