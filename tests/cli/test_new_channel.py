@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from keyword import kwlist
@@ -160,9 +161,13 @@ def test_ordinary_names_are_taken(name: str) -> None:
     check_name(name, set())
 
 
-def test_what_tools_leave_in_the_template_is_not_written(tmp_path: Path) -> None:
-    (TEMPLATE / "__pycache__").mkdir(exist_ok=True)
-    (TEMPLATE / "__pycache__" / "of_a_tool").touch()
+def test_what_tools_leave_in_the_template_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip compiles what it installs."""
+    template = tmp_path / TEMPLATE.name
+    shutil.copytree(TEMPLATE, template)
+    (template / "linechat" / "__pycache__").mkdir(exist_ok=True)
+    (template / "linechat" / "__pycache__" / "wire.pyc").write_bytes(b"\xff")
+    monkeypatch.setattr("gatewayd.cli.scaffold.channel.TEMPLATE", template)
     assert files_in(write_channel("my_chat", tmp_path)) == FILES
 
 

@@ -119,6 +119,15 @@ def test_each_part_on_the_page_is_in_the_channel_that_the_command_writes(channel
     assert [part for path, part in channel.parts if part not in files[path]] == []
 
 
+def test_what_the_page_names_in_the_channel_is_there(channel: Guide) -> None:
+    """But the object with routes, which the page itself shows."""
+    page = (ROOT / "docs/how-to/write-a-channel.md").read_text()
+    named = set(re.findall(r"\blinechat\.(\w+):(\w+)", page)) - {("http", "ROUTES")}
+    files = channel.files()
+    assert len(named) == 2
+    assert [name for module, name in named if not re.search(rf"(class|def) {name}\b", files[f"linechat/{module}.py"])] == []
+
+
 @pytest.mark.parametrize(("fixture", "at_most"), [("channel", 150), ("core", 150)])
 def test_the_example_is_small(fixture: str, at_most: int, request: pytest.FixtureRequest) -> None:
     """Lines of code of the package, without a client: neither blank, nor comment, nor docstring."""
