@@ -188,12 +188,15 @@ class MemoryStore:
         shown = [row for row in self._outbound.values() if _account(row) == account and _shown_as(row) == report.message_id]
         if shown:
             return self._apply(shown[-1].id, report, now)
+        self._let_wait(account, report, now)
+        return None
+
+    def _let_wait(self, account: Account, report: DeliveryReport, now: float) -> None:
         at = now if report.at is None else report.at
         self._reports.setdefault((account, report.message_id, report.kind), (now, replace(report, at=at)))
         self._drop_reports(now)
         for key in [key for key in self._reports if key[0] == account][: -port.WAITING_REPORTS]:
             del self._reports[key]
-        return None
 
     def _apply(self, number: int, report: DeliveryReport, now: float) -> port.Reported | None:
         row, at = self._outbound[number], now if report.at is None else report.at
@@ -603,6 +606,8 @@ class MemoryStore:
                 later = row.next_attempt_at if row.next_attempt_at is not None and row.next_attempt_at > now else None
                 forgotten = dict.fromkeys(("settled_at", "receipt", "delivered_at", "read_at"))
                 self._put(row, state="ready", queued_at=now, next_attempt_at=later, **anew, **forgotten)
+                for report in row.reports:
+                    self._let_wait(_account(row), report, now)
 
         return self._repair(refs, lambda row: rule(self._facts(row)), retry)
 

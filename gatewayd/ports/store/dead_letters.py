@@ -92,6 +92,9 @@ class DeadLetters(Protocol):
         number, with its doubt, and not before the time that its last error asked for. A row that is no dead letter stays as it
         is.
 
+        The reports of a reply (``OutboundRow.reports``) wait from now on, as those without a reply do (``add_inbound``): if its
+        platform knows the key of the send still, it may answer with the same receipt.
+
         Skipped, while the others are done: a ref that is no ref, that has no row (any more), or for which ``rule`` raises
         Conflict. A ref that this call has retried already is passed over. Of two calls at once the second one sees the changes
         of the first.

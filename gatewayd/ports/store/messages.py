@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from gatewayd.model.lifecycle import EndState, InboundReason, InboundState, OutboundState, SendOutcome
+from gatewayd.model.lifecycle import FAIL, EndState, InboundReason, InboundState, OutboundState, SendOutcome
 from gatewayd.model.message.envelope import InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.model.message.report import DeliveryReport, ReportKind
@@ -97,6 +97,21 @@ class OutboundRow(Struct, frozen=True):
     def doubt_after_cut(self) -> float:
         """Its doubt, if its newest send was cut."""
         return next((at for at in (self.doubt_since, self.sending_at) if at is not None), self.queued_at)
+
+    @property
+    def reports(self) -> list[DeliveryReport]:
+        """What its platform has reported of its message, each kind once."""
+        if self.receipt is None or self.receipt.message_id is None:
+            return []
+        times: dict[ReportKind, float | None] = {
+            "delivered": self.delivered_at,
+            "read": self.read_at,
+            "failed": self.settled_at if self.state == FAIL.target else None,
+        }
+        reasons = {"failed": self.reason}
+        return [
+            DeliveryReport(self.receipt.message_id, kind, at, reasons.get(kind)) for kind, at in times.items() if at is not None
+        ]
 
     @property
     def send_key(self) -> str:

@@ -78,8 +78,20 @@ async def test_what_could_not_be_delivered_is_a_dead_letter_like_others(tmp_path
         assert verdict == "in-1 is done: the agent answered; out-1 was given up (not in use)."
         await house.gateway.dead_letters.act("out-1", "retry", by="operator:ann")
         assert house.outbox.status().dead == 0
-        await house.send_all()
+        await house.outbox.mark_sending(row)
+        await house.outbox.settle(row, "sent", receipt=Receipt("m2"))
         assert (await now_of(house, row)).state == "sent"
+
+
+async def test_a_retry_that_its_platform_drops_is_a_dead_letter_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_house(tmp_path) as house:
+        row = await sent(house)
+        await tell(house, DeliveryReport("m1", "failed", reason="not in use"))
+        await house.gateway.dead_letters.act("out-1", "retry", by="operator:ann")
+        await house.outbox.mark_sending(row)
+        await house.outbox.settle(row, "sent", receipt=Receipt("m1"))
+        after = await now_of(house, row)
+        assert (after.state, after.reason, house.outbox.status().dead) == ("dead", "not in use", 1)
 
 
 @pytest.mark.parametrize("kind", ["delivered", "failed"])

@@ -339,16 +339,22 @@ class Account:
         return receipt
 
     def _lose(self, payload: OutboundPayload, key: str) -> Receipt | None:
-        """Take an answer that will never be seen, and report that, now or later. Its key is forgotten: it may come again."""
+        """Take an answer that will never be seen, and report that, now or later. If its key is forgotten, it may come again."""
         is_answer = isinstance(payload, SendText) and payload.body.text.startswith("re turn-") and not payload.grows
         known = key in self._effects or self._late[key] > 0
         if known or not (self.tells_all and is_answer and self.weather.rng.random() < 2 * self.weather.chance):
             return None
         self.count("replies that could not be delivered, although the platform took them")
         receipt = Receipt(self._new_id())
+        if self.weather.rng.random() < 0.5:
+            self._remember(key, receipt)
         self.may_be_seen.discard(identity_of(payload))
         self._report(receipt, "failed")
         return receipt
+
+    def _remember(self, key: str, receipt: Receipt) -> None:
+        if key:
+            self._effects[key] = receipt.message_id or "", self._now()
 
     def _report(self, receipt: Receipt, *kinds: ReportKind) -> None:
         """Tell of a message, each kind once or twice, before the receipt has come or later."""
@@ -400,11 +406,12 @@ class Account:
             before, at = self._effects.get(key, ("", -math.inf))
             if self._now() - at < self.knows.keys_for_seconds:
                 self.count("repeated sends dropped")
+                if before not in self.shown:
+                    self.may_be_seen.discard(identity_of(payload))  # the first one was lost, as its report says
                 return Receipt(before)
             shown = Shown(self._new_id(), payload.peer, [payload.body.text], payload.choices, self._now())
             self.shown[shown.message_id] = shown
-            if key:
-                self._effects[key] = shown.message_id, self._now()
+            self._remember(key, Receipt(shown.message_id))
             if self.tells_all and self.weather.rng.random() < 0.5:
                 self._report(Receipt(shown.message_id), "delivered", "read")
         else:

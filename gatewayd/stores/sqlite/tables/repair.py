@@ -37,12 +37,12 @@ from gatewayd.ports.store import (
     ref_of,
 )
 from gatewayd.stores.sqlite.engine.conditions import among, outside, quoted
-from gatewayd.stores.sqlite.engine.table import Tables
 from gatewayd.stores.sqlite.tables.approvals import APPROVALS
 from gatewayd.stores.sqlite.tables.audit import append_audit
 from gatewayd.stores.sqlite.tables.dead_letters import get_row
 from gatewayd.stores.sqlite.tables.inbox import INBOUND_ROWS
 from gatewayd.stores.sqlite.tables.questions import QUESTIONS
+from gatewayd.stores.sqlite.tables.reports import ReportTable
 
 _NEWER_EDIT: Final = f"SELECT id FROM outbound WHERE edits = ? AND id > ? AND {outside(NEVER_SEEN)} ORDER BY id LIMIT 1"
 _DEAD_OF_TURN: Final = f"turn_id = ? AND {among(INBOUND_DEAD_LETTERS)} AND closed_at IS NULL ORDER BY id"
@@ -66,7 +66,7 @@ _CLOSE: Final[_Statements] = {
 }
 
 
-class RepairTable(Tables):
+class RepairTable(ReportTable):
     async def get_dead_letter(self, ref: str) -> DeadLetterFacts:
         return await self._read(lambda connection: _facts(connection, _row(connection, ref)))
 
@@ -74,20 +74,30 @@ class RepairTable(Tables):
         def repairs(connection: sqlite3.Connection, ref: str) -> Sequence[Repair]:
             return rule(_facts(connection, _row(connection, ref)))
 
-        return await self._write(partial(_each, refs, repairs, _RETRY, now))
+        def retry(connection: sqlite3.Connection, row: DeadLetterRow) -> bool:
+            if connection.execute(_RETRY[type(row)], {"id": row.id, "now": now}).rowcount == 0:
+                return False
+            if isinstance(row, OutboundRow):
+                for report in row.reports:
+                    self._let_wait(connection, row.channel, row.account, report, now)
+            return True
+
+        return await self._write(partial(_each, refs, repairs, retry))
 
     async def drop_dead_letters(self, refs: Sequence[str], rule: DropRule, *, now: float) -> Repairs:
         def repairs(connection: sqlite3.Connection, ref: str) -> Sequence[Repair]:
             return [rule(_row(connection, ref))]
 
-        return await self._write(partial(_each, refs, repairs, _CLOSE, now))
+        def close(connection: sqlite3.Connection, row: DeadLetterRow) -> bool:
+            return connection.execute(_CLOSE[type(row)], {"id": row.id, "now": now}).rowcount == 1
+
+        return await self._write(partial(_each, refs, repairs, close))
 
 
 def _each(
     refs: Sequence[str],
     repairs_of: Callable[[sqlite3.Connection, str], Sequence[Repair]],
-    statements: _Statements,
-    now: float,
+    repair: Callable[[sqlite3.Connection, DeadLetterRow], bool],
     connection: sqlite3.Connection,
 ) -> Repairs:
     """Repair one after the other. An error of one ref skips that ref only."""
@@ -102,7 +112,7 @@ def _each(
             repairs.skipped.append(Skipped(ref, error.reason))
             continue
         for each in wanted:
-            if connection.execute(statements[type(each.row)], {"id": each.row.id, "now": now}).rowcount:
+            if repair(connection, each.row):
                 append_audit(connection, each.audit)
                 row = _row(connection, ref_of(each.row))
                 repairs.done.append(Repaired(msgspec.convert(each.row.state, DeadLetterState), row))

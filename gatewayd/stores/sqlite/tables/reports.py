@@ -70,12 +70,15 @@ class ReportTable(Tables):
         found = connection.execute(_OF_MESSAGE, (report.message_id, channel, account)).fetchone()
         if found is not None:
             return _apply(connection, found[0], report, now)
+        self._let_wait(connection, channel, account, report, now)
+        return None
+
+    def _let_wait(self, connection: sqlite3.Connection, channel: str, account: str, report: DeliveryReport, now: float) -> None:
         self._some_wait = True
         at = now if report.at is None else report.at
         connection.execute(_WAIT, (channel, account, report.message_id, report.kind, at, report.reason, now))
         connection.execute(_TOO_OLD, (now - WAITING_REPORT_SECONDS,))
         connection.execute(_TOO_MANY, {"channel": channel, "account": account})
-        return None
 
     def _waiting_reports(self, connection: sqlite3.Connection, outbound_id: int, message_id: str) -> list[DeliveryReport]:
         """The reports that wait for this receipt of a row, in their order."""

@@ -74,6 +74,25 @@ class ReportsContract:
         await store.settle_outbound(row.id, "sent", now=60.0, receipt=Receipt("m2"))
         assert (await now(store, row)).state == "sent"
 
+    async def test_what_could_not_be_delivered_has_failed_again_if_its_retry_has_the_same_receipt(self, store: Store) -> None:
+        row = await send(store)
+        await tell(store, FAILED)
+        await store.retry_dead_letters([f"out-{row.id}"], retrying(), now=50.0)
+        await store.mark_sending(row.id)
+        settled = await store.settle_outbound(row.id, "sent", now=60.0, receipt=Receipt("m1"))
+        dead = await now(store, row)
+        assert (dead.state, dead.reason, dead.settled_at) == ("dead", FAILED.reason, 60.0)
+        assert settled == Settled(None, [Reported(dead, "failed")])
+
+    async def test_what_was_delivered_after_all_is_so_if_its_retry_has_the_same_receipt(self, store: Store) -> None:
+        row = await send(store)
+        await tell(store, FAILED, READ, DELIVERED)
+        await store.retry_dead_letters([f"out-{row.id}"], retrying(), now=50.0)
+        await store.mark_sending(row.id)
+        await store.settle_outbound(row.id, "sent", now=60.0, receipt=Receipt("m1"))
+        sent = await now(store, row)
+        assert (sent.state, sent.reason, sent.delivered_at, sent.read_at) == ("sent", None, 31.0, 32.0)
+
     @pytest.mark.parametrize("seen", [DELIVERED, READ])
     async def test_what_was_seen_has_not_failed(self, store: Store, seen: DeliveryReport) -> None:
         row = await send(store)
