@@ -305,6 +305,20 @@ async def a_row_is_unknown_since_never(self, right, number, state, **named):
     return found
 
 
+@fault("retry_dead_letters", "test_what_could_not_be_delivered_has_failed_again_if_its_retry_has_the_same_receipt")
+async def a_retry_forgets_what_was_reported(self, right, refs, rule, *, now):
+    repairs = await right(refs, rule, now=now)
+    self._reports.clear()
+    return repairs
+
+
+@fault("retry_dead_letters", "test_what_was_delivered_after_all_is_so_if_its_retry_has_the_same_receipt")
+async def a_retry_keeps_the_failure_only(self, right, refs, rule, *, now):
+    repairs = await right(refs, rule, now=now)
+    self._reports = {key: found for key, found in self._reports.items() if key[2] == "failed"}
+    return repairs
+
+
 @fault("retry_dead_letters", "test_a_retry_by_a_person_keeps_the_doubt")
 async def a_retry_forgets_the_doubt(self, right, refs, rule, *, now):
     repairs = await right(refs, rule, now=now)
