@@ -77,6 +77,7 @@ class Sender:
         self._changed = Wakeup()
         self._calls: dict[int, trio.CancelScope] = {}
         self._unsettled: dict[int, tuple[OutboundRow, SendResult]] = {}
+        self._used_retries: dict[int, int] = {}
         self.last_sent_at: float | None = None
 
     def reconfigure(self, config: OutboxSection) -> None:
@@ -196,7 +197,7 @@ class Sender:
                     raise SendRejected("the message to edit was not sent")
                 payload = addressed.payload
                 if call == "look_up":
-                    call, receipt = await _look_up(channel, row, payload)
+                    call, receipt = await _look_up(channel, row, payload, may_send=self._may_send_unseen(row))
                 if call == "send":
                     receipt = await _send_row(channel, row, payload)
                 answered = True
@@ -241,6 +242,8 @@ class Sender:
 
     def _judge_doubt(self, row: OutboundRow, began: float, reason: str) -> SendResult:
         """A send that began at ``began`` may have had its effect."""
+        if row.retries:
+            self._used_retries[row.id] = row.retries
         attempts = row.attempts + 1
         next_attempt_at = self._now() + self._backoff.delay(attempts)
         since = began if row.doubt_since is None else row.doubt_since
@@ -280,6 +283,10 @@ class Sender:
         delay = self._backoff.delay(attempts, at_least=error.after_seconds)
         return SendResult("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
+    def _may_send_unseen(self, row: OutboundRow) -> bool:
+        """Whether to send a row of which the platform can never tell: once for each time that an operator has retried it."""
+        return row.retries > self._used_retries.get(row.id, 0)
+
     async def _settle(self, row: OutboundRow, outcome: SendResult) -> None:
         """Record the outcome. If that fails, keep it for ``record_results``.
 
@@ -303,6 +310,8 @@ class Sender:
         if scope.cancelled_caught:
             self._unsettled[row.id] = row, outcome
             raise TryAgain(f"the store did not record what was sent within {_SETTLE_SECONDS:g} s")
+        if outcome.state != "ready":
+            self._used_retries.pop(row.id, None)
         if outcome.state == "sent":
             self.last_sent_at = self._now()
 
@@ -325,8 +334,10 @@ async def _send(channel: Channel, payload: OutboundPayload, key: str) -> Receipt
         return _receipt(await channel.send(payload, key=key))
 
 
-async def _look_up(channel: Channel, row: OutboundRow, payload: OutboundPayload) -> tuple[Call, Receipt | None]:
-    """Look a row up. With "send", it must be sent now: the platform can never tell, and an operator has retried it.
+async def _look_up(
+    channel: Channel, row: OutboundRow, payload: OutboundPayload, *, may_send: bool
+) -> tuple[Call, Receipt | None]:
+    """Look a row up. With "send", it must be sent now: it ``may_send``, and the platform can never tell.
 
     :raises Exception: as ``find_sent``, or a bug of the driver.
     """
@@ -340,7 +351,7 @@ async def _look_up(channel: Channel, row: OutboundRow, payload: OutboundPayload)
             if found is not None and receipt is None:
                 raise Bug("find_sent returned neither None nor a Receipt with the message's id as a text")
     except Exception as error:
-        if row.retries and isinstance(sole(error), OutcomeUnknown):
+        if may_send and isinstance(sole(error), OutcomeUnknown):
             return "send", None
         raise
     return "look_up", receipt

@@ -125,11 +125,12 @@ class OutboundQueue:
             self._drop_text(number)
 
     def pause(self, conversation: str, seconds: float) -> None:
-        """Pause a conversation, because of something else than a row of it."""
+        """Pause a conversation, because of something else than a row of it. No pause is longer than a row waits at most."""
         line = self._lines.get(conversation)
         if line is None:
             line = self._lines[conversation] = _Line(conversation)
-        line.until = max(line.until, trio.current_time() + seconds)
+        at_most = self._configured.config.outbox.stale_after_seconds
+        line.until = max(line.until, trio.current_time() + min(seconds, at_most))
         self._take_turn(line)
 
     def pause_of(self, conversation: str) -> float:

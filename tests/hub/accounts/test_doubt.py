@@ -342,6 +342,8 @@ async def test_a_retry_that_is_cut_is_not_repeated_when_its_time_may_run_out(aut
         (["expired"], "sent", ["find", "send"]),
         (["expired", "rejected"], "unknown", ["find", "send"]),
         (["expired", "cut after", "fine"], "sent", ["find", "send", "find"]),
+        (["expired", "cut after", "again", "expired"], "unknown", ["find", "send", "find", "find"]),
+        (["expired", "again", "expired"], "sent", ["find", "send", "find", "send"]),
         (["bug"], "unknown", ["find"]),
     ],
 )
@@ -352,6 +354,16 @@ async def test_a_retry_is_looked_up_first(then: list[str], state: str, calls: li
     await retry(lone, row)
     await lone.run(platform)
     assert ((await lone.now_of(row)).state, names(platform)[2:]) == (state, calls)
+
+
+async def test_each_retry_may_send_once_where_the_platform_can_never_tell(autojump_clock: MockClock) -> None:
+    platform = Asked(["cut after", "expired", *["expired", "cut after", "expired"] * 2])
+    lone, row = await send(platform, plugin(reconciles=True))
+    for _ in range(2):
+        await retry(lone, row)
+        await lone.run(platform)
+        assert (await lone.now_of(row)).state == "unknown"
+    assert names(platform) == ["send", *["find", "find", "send"] * 2, "find"]
 
 
 # Whatever happens.

@@ -368,3 +368,14 @@ def test_every_row_comes_once_and_in_the_order_of_its_conversation(seed: int, si
     assert not day.shelf.rows, "something is kept and never comes"
     assert {name: numbers for name, numbers in day.written.items() if numbers} == day.finished
     assert day.shelf.queue.statistics().used == 0
+
+
+async def test_a_pause_is_no_longer_than_a_row_may_wait(autojump_clock: MockClock) -> None:
+    shelf = Shelf()
+    began = trio.current_time()
+    async with shelf.open() as mailbox:
+        shelf.queue.pause("a", 31_536_000)
+        row = shelf.write("a")
+        assert (await mailbox.receive()).id == row.id
+        assert trio.current_time() - began == shelf.configured.config.outbox.stale_after_seconds
+        shelf.done(row)
