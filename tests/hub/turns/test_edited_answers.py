@@ -68,6 +68,17 @@ async def test_an_edit_that_comes_after_the_commit_changes_nothing(tmp_path: Pat
         assert house.backlog.waiting == 0
 
 
+async def test_an_edit_that_comes_before_its_message_changes_nothing(tmp_path: Path, autojump_clock: MockClock) -> None:
+    script = Curious(WHY)
+    async with open_house(tmp_path, script) as house:
+        row = await house.say("go")
+        await open_question(house)
+        first = message("because")
+        edit, answer = await house.inbox.deliver([edited(first, "becoz"), first])
+        assert [(await house.ended(each)).reason for each in (row, answer, edit)] == ["answered", "answer", "edited_after_answer"]
+        assert script.answers == [("because",)]
+
+
 async def test_an_edited_answer_that_is_too_late_is_a_message_with_its_newest_text(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

@@ -60,7 +60,8 @@ def _answers_hold_the_newest_text(world: "World", ledger: Ledger) -> None:
             edits[row.place, row.envelope.message_id].append(row)
     for question in ledger.questions:
         for row in _answer_of(ledger, question):
-            known = [edit for edit in edits[row.place, row.envelope.message_id] if _was_known(edit, question)]
+            later = [edit for edit in edits[row.place, row.envelope.message_id] if edit.id > row.id]
+            known = [edit for edit in later if _was_known(edit, question)]
             text = (known or [row])[-1].envelope.text
             said = () if text == "/skip" else (_OPTIONS.get(text, text),)
             if question.answers != said:
