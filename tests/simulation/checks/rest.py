@@ -26,6 +26,8 @@ _MAY_GROW: Final = {
     "ApprovalResponses._refusals": 1000,
     "EventLog.counts": 200,
     "AdmissionControl._shares": 100,
+    # What a driver has said, until it takes that back.
+    "Transport._lacks": 1,
 }
 """What is kept on purpose, and how much of it at most."""
 _PLUGINS: Final = 10
