@@ -242,8 +242,9 @@ class AccountActor:
             raise TryAgain("the account is not connected")
         own = AccountId(self.settings.channel, self.settings.account)
         conversation, queue = str(ConversationId(own, peer)), self._context.outbox.queue(own.channel, own.name)
-        left = queue.pause_of(conversation)
-        if left or self._sender.held is not None:
+        # Not while they are held, which lasts until the next send, perhaps the end of this very reply.
+        left = max(queue.pause_of(conversation), self._sender.hold_seconds)
+        if left:
             raise TryAgain("sends have to wait", after_seconds=left)
         try:
             await growth.grow(self.channel, peer, message_id, text, key=key, log=self._log, redact=self._context.redact)

@@ -47,9 +47,14 @@ class Pace:
             self.held = None
 
     @property
+    def seconds_left(self) -> float:
+        """For how many seconds no send may be tried."""
+        return max(0.0, self._until - trio.current_time())
+
+    @property
     def is_over(self) -> bool:
         """Whether a send may be tried now."""
-        return trio.current_time() >= self._until
+        return not self.seconds_left
 
     async def wait(self) -> None:
         """Returns when a send may be tried."""

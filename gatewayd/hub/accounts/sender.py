@@ -90,6 +90,11 @@ class Sender:
         """Why the account sends nothing for a while, although it is connected."""
         return self._pace.held
 
+    @property
+    def hold_seconds(self) -> float:
+        """For how many seconds no send may be tried."""
+        return self._pace.seconds_left
+
     def hold(self, error: TryAgain) -> None:
         """Send nothing for a while: something else than a send was too fast."""
         self._pace.hold(error, self._redact(error.reason))

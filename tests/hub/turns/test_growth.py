@@ -319,6 +319,24 @@ async def test_a_pause_of_the_chat_holds_for_the_reply_and_for_its_growth(tmp_pa
         assert town.shown == [WHOLE, "the provider is slow"]
 
 
+async def test_a_reply_grows_again_when_the_account_may_send_again(tmp_path: Path, autojump_clock: MockClock) -> None:
+    calls: list[float] = []
+
+    async def noted_call() -> None:
+        calls.append(trio.current_time())
+
+    async with open_town(tmp_path, hangs) as town:
+        town.platform.before_grow.always(noted_call)
+        town.platform.before_grow.next(failing(TryAgain("too fast", after_seconds=20, scope="sends")))
+        began = trio.current_time()
+        await town.say("go")
+        await anyio.sleep(15)
+        assert (town.shown, calls) == ([BEGINNING], [])
+        await anyio.sleep(15)
+        assert town.shown == [MIDDLE]
+        assert [call - began >= 20 for call in calls] == [True]
+
+
 async def test_the_end_waits_for_a_call_in_progress(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_town(tmp_path, tells) as town:
         town.platform.before_grow.next(taking(4))
