@@ -12,10 +12,11 @@ from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Final, Generic, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct, convert, to_builtins
 from msgspec.inspect import type_info
 
 from gatewayd.actor.border import describe, third_party
+from gatewayd.kit.text.split import check_limit
 from gatewayd.model.errors import PluginError
 from gatewayd.ports.agent import AgentOpener, AgentPlugin
 from gatewayd.ports.channel import API, ChannelOpener, ChannelPlugin, ServesHttp, unusable_routes
@@ -225,9 +226,20 @@ class _PluginSet(Generic[Manifest]):
         if isinstance(target, ChannelPlugin) and target.api != API:
             what = f"is written for version {target.api} of the channel port, and this gatewayd has version {API}"
             raise PluginError(f"{self.owner(plugin_id)} {what}: install a release of the plug-in that fits")
-        if isinstance(target, ChannelPlugin) and (why_not := unusable_routes(target)) is not None:
-            raise PluginError(f"{self.owner(plugin_id)}: {why_not}")
+        if isinstance(target, ChannelPlugin):
+            self._check_values(target)
+            if (why_not := unusable_routes(target)) is not None:
+                raise PluginError(f"{self.owner(plugin_id)}: {why_not}")
         return target
+
+    def _check_values(self, plugin: ChannelPlugin) -> None:
+        """The hub reckons with them where no border of a plug-in is near."""
+        try:
+            convert(to_builtins(plugin), ChannelPlugin)
+            for limit in filter(None, (plugin.text_limit, plugin.caption_limit)):
+                check_limit(limit)
+        except Exception as error:
+            raise PluginError(f"{self.owner(plugin.id)}: {describe(error)}") from error
 
     def _import(self, entry_point: EntryPoint, plugin_id: str) -> object:
         try:

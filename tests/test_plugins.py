@@ -20,6 +20,11 @@ from gatewayd.ports.channel import ChannelPlugin
 
 PLUGIN = ChannelPlugin(id="{id}", label="A channel", settings="{module}.driver:Settings", open="{module}.driver:open_account")
 """
+LIMITED = """
+from gatewayd.ports.channel import ChannelPlugin, TextLimit
+
+PLUGIN = ChannelPlugin(id="acme", label="A channel", settings="acme_chat.driver:Settings", open="", {}={})
+"""
 DRIVER = """
 from msgspec import Struct
 
@@ -148,6 +153,11 @@ def test_a_second_copy_of_one_distribution_is_not_a_second_offer(shop: Shop, mon
         ("OTHER = 1", "AttributeError"),
         ("PLUGIN = {'id': 'acme'}", "the manifest is a dict, not a ChannelPlugin"),
         (MANIFEST.format(id="other", module="acme_chat"), 'the manifest calls itself "other"'),
+        (LIMITED.format("text_limit", 'TextLimit(3, "bytes")'), "a limit of 3 bytes cannot hold every character"),
+        (LIMITED.format("text_limit", 'TextLimit(300, "bytes", 0)'), "a message has at least one line"),
+        (LIMITED.format("caption_limit", 'TextLimit(0, "chars")'), "a limit of 0 chars cannot hold every character"),
+        (LIMITED.format("text_limit", "4096"), "Expected `object | null`, got `int` - at `$.text_limit`"),
+        (LIMITED.format("resend_safe_seconds", "'soon'"), "Expected `float | null`, got `str` - at `$.resend_safe_seconds`"),
     ],
 )
 def test_a_broken_manifest_names_its_distribution_and_harms_no_other(shop: Shop, manifest: str, expected: str) -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gatewayd.actor.border import Bug, describe, third_party
 from gatewayd.hub.voters import Voters
+from gatewayd.kit.text.split import check_limit
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
 from gatewayd.model.ids import Peer
 from gatewayd.ports.channel import ChannelPlugin, LimitsText, TextLimit
@@ -56,6 +57,7 @@ class Configured:
                 limit: object = limits.limit_of(peer)
                 if not isinstance(limit, TextLimit):
                     raise Bug(f"limit_of gives a {type(limit).__name__}, not a TextLimit")
+                check_limit(limit)
         except Exception as error:
             _log.error("limit_of_failed", channel=channel, account=account, reason=describe(error))
             return plugin

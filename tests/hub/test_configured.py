@@ -29,6 +29,17 @@ class Wrong:
         return None  # type: ignore[return-value]
 
 
+class Says:
+    def __init__(self, *limit: object) -> None:
+        self._limit = TextLimit(*limit)  # type: ignore[arg-type]
+
+    def limit_of(self, peer: Peer) -> TextLimit:
+        return self._limit
+
+
+UNUSABLE = [Says(0, "chars"), Says(3, "bytes"), Says(-1, "utf16"), Says(9, "chars", 0), Says("9", "chars"), Says(9, "feet")]
+
+
 def configured() -> Configured:
     return Configured(GatewayConfig(), {"chat": PLUGIN})
 
@@ -46,8 +57,8 @@ def test_an_open_account_says_the_limit_of_a_peer_and_only_while_it_is_open() ->
         parts.plugin_for("none", "main", ALICE)
 
 
-@pytest.mark.parametrize("driver", [Broken(), Wrong()])
-def test_a_driver_that_says_no_limit_has_the_manifests(driver: Broken | Wrong) -> None:
+@pytest.mark.parametrize("driver", [Broken(), Wrong(), *UNUSABLE])
+def test_a_driver_that_says_no_limit_has_the_manifests(driver: Broken | Wrong | Says) -> None:
     parts = configured()
     with parts.limited("chat", "main", driver), capture_logs() as logs:
         assert parts.plugin_for("chat", "main", ALICE) is PLUGIN

@@ -202,7 +202,8 @@ class Sender:
                     raise SendRejected("the message to edit was not sent")
                 payload = addressed.payload
                 if call == "look_up":
-                    call, receipt = await _look_up(channel, row, payload, may_send=self._may_send_unseen(row))
+                    may_send = row.retries > self._used_retries.get(row.id, 0)
+                    call, receipt = await _look_up(channel, row, payload, may_send=may_send)
                 if call == "send":
                     receipt = await _send_row(channel, row, payload)
                 answered = True
@@ -288,10 +289,6 @@ class Sender:
         delay = self._backoff.delay(attempts, at_least=error.after_seconds)
         return SendResult("ready", reason, next_attempt_at=self._now() + delay, failure=failure)
 
-    def _may_send_unseen(self, row: OutboundRow) -> bool:
-        """Whether to send a row of which the platform can never tell: once for each time that an operator has retried it."""
-        return row.retries > self._used_retries.get(row.id, 0)
-
     async def _settle(self, row: OutboundRow, outcome: SendResult) -> None:
         """Record the outcome. If that fails, keep it for ``record_results``.
 
@@ -342,7 +339,7 @@ async def _send(channel: Channel, payload: OutboundPayload, key: str) -> Receipt
 async def _look_up(
     channel: Channel, row: OutboundRow, payload: OutboundPayload, *, may_send: bool
 ) -> tuple[Call, Receipt | None]:
-    """Look a row up. With "send", it must be sent now: it ``may_send``, and the platform can never tell.
+    """Look a row up. With "send", it must be sent now: it ``may_send``, once for each retry, and the platform can never tell.
 
     :raises Exception: as ``find_sent``, or a bug of the driver.
     """

@@ -50,14 +50,24 @@ def size_of(text: str, unit: TextUnit) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def check_limit(limit: TextLimit) -> None:
+    """:raises ValueError: it is smaller than one code point can be (2 UTF-16 units, 4 bytes, 1 character), has no lines, or is no
+    number."""
+    if limit.unit not in _SMALLEST or type(limit.size) is not int or type(limit.lines) not in (int, type(None)):
+        raise ValueError(f"{limit!r} is no limit of a text")
+    if limit.size < _SMALLEST[limit.unit]:
+        raise ValueError(f"a limit of {limit.size} {limit.unit} cannot hold every character")
+    if limit.lines is not None and limit.lines < 1:
+        raise ValueError("a message has at least one line")
+
+
 def split(rich: RichText, limit: TextLimit, wire_size: WireSize | None = None) -> list[RichText]:
     """The pieces of ``rich``, each at most ``limit`` long; none for text that is only white space. A piece that is as small as
     a piece can be is kept, whatever its wire size.
 
-    :raises ValueError: the limit is smaller than one code point can be (2 UTF-16 units, 4 bytes, 1 character), or has no lines.
+    :raises ValueError: as ``check_limit``.
     """
-    if limit.size < _SMALLEST[limit.unit]:
-        raise ValueError(f"a limit of {limit.size} {limit.unit} cannot hold every character")
+    check_limit(limit)
     parts = [rich] if limit.lines is None else _clip(rich, _line_ranges(rich.text, limit.lines))
     pieces = [piece for part in parts for piece in _clip(part, _Splitter(part, limit).ranges())]
     if wire_size is None:
@@ -81,8 +91,6 @@ def _split_to_wire(piece: RichText, limit: TextLimit, wire_size: WireSize) -> li
 
 def _line_ranges(text: str, lines: int) -> Iterator[tuple[int, int]]:
     """(start, end) of each so many lines. Blank lines in front of them are left out, and do not count."""
-    if lines < 1:
-        raise ValueError("a message has at least one line")
     start = count = 0
     for end in (*(at for at, letter in enumerate(text) if letter == "\n"), len(text)):
         count += 1
