@@ -93,5 +93,5 @@ class LimitsText(Protocol):
     """A channel whose limit depends on the peer or on the connection."""
 
     def limit_of(self, peer: Peer) -> TextLimit:
-        """The limit for this peer, at most the manifest's. Synchronous and quick. Instead of one that cannot hold every character,
-        or of an error, the manifest's counts."""
+        """The limit for this peer, at most the manifest's. Synchronous and quick. If it cannot hold every character, or is
+        an error, the manifest's limit counts."""
