@@ -22,6 +22,7 @@ Told = dict[tuple[str, str], tuple[int, str, str]]
 def arguments_of_all() -> list[list[str]]:
     """Every command of gatewayctl, with something for whatever it needs."""
     options = {"route": ["--channel", "webchat", "--account", "main", "--peer", "dm:x"], "webchat revoke": ["--name", "x"]}
+    options["new-channel"] = ["--into", "/dev/null/nowhere"]  # the second time it would find what the first has written
     found = []
     for name, params in commands():
         needed = ["x" for param in params if param.param_type_name == "argument" and param.required]

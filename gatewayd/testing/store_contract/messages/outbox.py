@@ -10,7 +10,7 @@ from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendText
 from gatewayd.model.status import OutboxStatus
 from gatewayd.ports.store import OutboundDraft, OutboundRow, Settled, Store
-from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, envelope, retrying, text_of
+from gatewayd.testing.store_contract.rows import EVERY_ACCOUNT, Clock, draft, envelope, text_of
 
 
 async def add(store: Store, text: str = "hi", now: float = 1.0) -> OutboundRow:
@@ -95,9 +95,6 @@ class OutboxContract:
         await store.settle_outbound(row.id, "ready", now=3.0, attempt_counts=False, instead=instead)
         [again] = await store.ready_among([row.id])
         assert (again.payload, again.attempts, again.send_key) == (instead, 0, row.send_key)
-        # It refers to the other row no more.
-        swept = await store.sweep("outbound", lambda old: bool(old.referrers), before=9.0, after=None, limit=9)
-        assert swept.deleted == {"sent": 1}
 
     async def test_a_row_that_was_settled_keeps_its_payload(self, store: Store) -> None:
         row = await put(store, "sent")
@@ -201,14 +198,6 @@ class OutboxContract:
         assert (found.state, found.reason, found.settled_at) == ("unknown", "stale", 200.0)
         assert found.doubt_since == stale.doubt_since
         assert await now_of(store, young) == young
-
-    async def test_a_retry_by_a_person_keeps_the_doubt(self, store: Store) -> None:
-        row = await put(store, "unknown")
-        [repaired] = (await store.retry_dead_letters([f"out-{row.id}"], retrying(now=50.0), now=50.0)).done
-        assert isinstance(repaired.row, OutboundRow)
-        assert (repaired.row.state, repaired.row.doubt_since) == ("ready", row.doubt_since)
-        assert (row.retries, repaired.row.retries) == (0, 1)
-        assert repaired.row.send_key == row.send_key
 
     async def test_an_empty_outbox_counts_nothing(self, store: Store) -> None:
         assert await store.recover_outbound(EVERY_ACCOUNT, stale_before=0.0, now=1.0) == OutboxStatus()

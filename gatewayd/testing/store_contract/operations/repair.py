@@ -182,3 +182,12 @@ class RepairContract:
             (None, None),
         ):
             assert (await store.get_dead_letter(f"out-{await settled(store, subject=subject)}")).request == expected
+
+    async def test_a_retry_by_a_person_keeps_the_doubt(self, store: Store) -> None:
+        row = await store.get_outbound(await settled(store, "unknown"))
+        assert row is not None
+        [repaired] = (await retry(store, ref_of(row))).done
+        assert isinstance(repaired.row, OutboundRow)
+        assert (repaired.row.state, repaired.row.doubt_since) == ("ready", row.doubt_since)
+        assert (row.retries, repaired.row.retries) == (0, 1)
+        assert repaired.row.send_key == row.send_key

@@ -3,7 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from gatewayd.model.message.envelope import InboundEnvelope
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
+from gatewayd.model.message.payload import RichText, SendText
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.ports.store import KeepRule, OldRow, Referrer, RetentionKind, Store
 from gatewayd.testing.store_contract.rows import approval, dropping, ended, envelope, settled
@@ -190,3 +191,12 @@ class RetentionContract:
         before = await store.bytes_used()
         await store.add_inbound([replace(envelope(f"{number}"), text="x" * 10_000) for number in range(20)])
         assert await store.bytes_used() > before + 100_000
+
+    async def test_an_edit_that_became_a_message_keeps_no_other_row(self, store: Store) -> None:
+        begun = await settled(store, "sent", at=OLD)
+        end = await settled(store, "ready", at=YOUNG, edits=begun)
+        assert await sweep_all(store, "outbound") == 0
+        await store.mark_sending(end)
+        await store.settle_outbound(end, "ready", now=YOUNG, instead=SendText(Peer("dm", "alice"), RichText("whole")))
+        assert await sweep_all(store, "outbound") == 1
+        assert await outbound(store) == [end]
