@@ -6,8 +6,8 @@ set up) look the same from outside. ``Host`` and ``Origin`` are not checked, bec
 checks a signature or secret; without it nothing is journaled.
 """
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from math import inf
 from typing import Final, cast
 from urllib.parse import unquote
@@ -75,7 +75,10 @@ class WebhookDesk:
         :raises HttpError: method_not_allowed, draining, not_found, unavailable, overloaded, or the channel refuses these headers.
         """
         _, receiver = self._admit(channel, account, method)
-        if isinstance(receiver, ChecksHeaders) and (refused := receiver.check_headers(headers)) is not None:
+        if not isinstance(receiver, ChecksHeaders):
+            return
+        refused = self._ask(partial(receiver.check_headers, headers), channel, account)
+        if refused is not None:
             raise _not_found() if refused.status == 404 else error_of_status(refused.status)
 
     async def answer(self, channel: str, account: str, request: WebhookRequest) -> Receipt:
@@ -138,15 +141,19 @@ class WebhookDesk:
         return cast(ReceivesWebhooks, driver)
 
     def _receive(self, receiver: ReceivesWebhooks, request: WebhookRequest, channel: str, account: str) -> WebhookReply:
-        try:
-            with third_party():
-                reply = _reply_of(receiver, request)
-        except Exception as error:
-            log.error("webhook_driver_failed", channel=channel, account=account, exception=trace_of(error))
-            raise error_of_status(500) from None
+        reply = self._ask(partial(_reply_of, receiver, request), channel, account)
         if reply is None:
             raise HttpError("bad_request", "the body is not what this channel's platform sends")
         return reply
+
+    def _ask(self, call: Callable[[], WebhookReply | None], channel: str, account: str) -> WebhookReply | None:
+        try:
+            with third_party():
+                reply = call()
+                return None if reply is None else _checked(reply)
+        except Exception as error:
+            log.error("webhook_driver_failed", channel=channel, account=account, exception=trace_of(error))
+            raise error_of_status(500) from None
 
     async def _deliver(self, actor: AccountActor, reply: WebhookReply, channel: str, account: str) -> None:
         try:
@@ -191,11 +198,22 @@ async def _do_afterwards(receipt: Receipt) -> None:
 def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookReply | None:
     """None: the channel cannot parse the body."""
     try:
-        reply: object = receiver.receive(request)
+        reply: WebhookReply | None = receiver.receive(request)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
+    if reply is None:
+        raise Bug("receive returned no WebhookReply")
+    return reply
+
+
+def _checked(reply: object) -> WebhookReply:
     if not isinstance(reply, WebhookReply):
-        raise Bug(f"receive returned a {type(reply).__name__}, not a WebhookReply")
+        raise Bug(f"a {type(reply).__name__} for a WebhookReply")
+    status: object = reply.status
+    if type(status) is not int or not 200 <= status <= 599 or not isinstance(reply.body, bytes):
+        raise Bug(f"a WebhookReply with the status {status!r} and a body of {type(reply.body).__name__}")
+    if not (reply.content_type.isascii() and reply.content_type.isprintable()):
+        raise Bug(f"a WebhookReply with the content type {reply.content_type!r}")
     return reply
 
 

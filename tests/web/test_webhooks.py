@@ -1,7 +1,9 @@
 """Webhooks, on the fast path and on the app's: journaled before they are answered, or not at all."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -9,6 +11,7 @@ import trio.testing
 from structlog.typing import EventDict
 
 from gatewayd.model.config import LimitsSection
+from gatewayd.ports.channel import WebhookReply
 from gatewayd.web.http.errors import BODY_SECONDS
 from gatewayd.web.server.connection import HEAD_SECONDS
 from gatewayd.web.server.http1 import KEEP_ALIVE_SECONDS
@@ -389,3 +392,36 @@ async def _fill_inbox(site: Site) -> None:
         await account.deliver([envelope])
         await trio.sleep(1)
     assert site.gateway.backlog.why_full("hook", "main")
+
+
+def exits() -> WebhookReply:
+    raise SystemExit(1)
+
+
+def fails() -> WebhookReply:
+    raise KeyError("x-other-header")
+
+
+WRONG: dict[str, Callable[[], Any]] = {
+    "exits": exits,
+    "fails": fails,
+    "text": lambda: "no reply",
+    "status": lambda: WebhookReply(status="200"),  # type: ignore[arg-type]
+    "early": lambda: WebhookReply(status=99),
+    "body": lambda: WebhookReply(status=401, body="text"),  # type: ignore[arg-type]
+    "header": lambda: WebhookReply(status=401, content_type="text/plain\r\nx-other: 1"),
+}
+
+
+@both_paths
+@pytest.mark.parametrize("method", ["check_headers", "receive"])
+@pytest.mark.parametrize("how", WRONG)
+async def test_whatever_a_driver_makes_of_a_request_is_an_error_of_this_request_only(
+    tmp_path: Path, clock: trio.testing.MockClock, slow: bool, method: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        await go_slow(client, slow)
+        with monkeypatch.context() as patch:
+            patch.setattr(hook.HookChannel, method, lambda *_: WRONG[how]())
+            assert (await client.ask(post(update("k1", text="hello")))).status == 500
+        assert (await client.ask(post(update("k1", text="hello")))).status == 200
