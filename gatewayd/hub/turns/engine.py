@@ -105,10 +105,6 @@ class ReplyEngine:
         rows open otherwise."""
         key = turn.route.session_key
         with structlog.contextvars.bound_contextvars(**turn.names):
-            begun_in = turn.rows[0].session_key
-            if begun_in is not None and begun_in != key:
-                # The earlier agent is not configured any more. If it comes back, the turn may still run there.
-                await until_stored(lambda: self._sessions.note_left_over(begun_in, turn.turn_id))
             growth = Growth(turn, self._store, self._outbox, self._configured, self._accounts)
             if turn.was_running:
                 await growth.find()
@@ -269,7 +265,7 @@ class ReplyEngine:
         core = await self._agents.core(turn.route.agent_id)
         envelope = turn.rows[-1].envelope
         session = await self._sessions.resolve(turn.route, core, envelope.conversation)
-        if session.left_over is not None and isinstance(core, StopsTurns):
+        if session.left_over not in (None, turn.turn_id) and isinstance(core, StopsTurns):
             await core.stop_turn(session.session_id, session.left_over)
             await self._sessions.note_left_over(turn.route.session_key, None)
         if turn.is_over:

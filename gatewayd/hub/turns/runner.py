@@ -1,6 +1,7 @@
 """Lanes: one turn at a time for each session key, lanes in parallel. A lane without work takes no memory."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import anyio
@@ -59,6 +60,8 @@ class TurnRunner:
         self._lanes: dict[str, Lane] = {}
         # By chat: the lane whose turn still runs after the chat's messages got another route.
         self._former_lanes: dict[ConversationId, Lane] = {}
+        # Session keys in which no turn may begin yet, see ``_leave``.
+        self._closed: Counter[str] = Counter()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._draining = False
         self._idle = Wakeup()
@@ -160,6 +163,9 @@ class TurnRunner:
     def _put_in_lane(self, waiting: WaitingMessage) -> None:
         assert self._tasks is not None, "rows are added while it runs"
         key, row = waiting.route.session_key, waiting.row
+        if row.turn_id is not None and row.session_key not in (None, key):
+            # It may still run where it was begun.
+            self._leave(row.session_key, partial(self._work.note_left_over, row.session_key, row.turn_id))
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
@@ -241,7 +247,25 @@ class TurnRunner:
         for row in rows:
             by_turn.setdefault(row.turn_id, []).append(row)
         for turn_id, its in by_turn.items():
-            self._tasks.start_soon(self._work.drop_removed, turn_id, its)
+            self._leave(its[0].session_key, partial(self._work.drop_removed, turn_id, its))
+
+    def _leave(self, session_key: str | None, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin ``work``, which stops a turn of an earlier life in this session, or notes that it has to be stopped. From now on
+        no turn begins there before that is done: it would run beside that turn."""
+        assert self._tasks is not None, "rows are moved while it runs"
+        if session_key is not None:
+            self._closed[session_key] += 1
+        self._tasks.start_soon(self._open_after, session_key, work, name=f"turn that leaves {session_key}")
+
+    async def _open_after(self, session_key: str | None, work: Callable[[], Awaitable[None]]) -> None:
+        await work()
+        if session_key is not None:
+            self._closed -= Counter([session_key])
+            self._idle.notify()
+
+    def _is_closed(self, lane: Lane) -> bool:
+        """Whether the next turn may not begin yet: in its session, or because it is still being noted where it was begun."""
+        return lane.key in self._closed or lane.waiting[0].row.session_key in self._closed
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
         account = self._configured.accounts.get((row.envelope.channel, row.envelope.account))
@@ -256,9 +280,12 @@ class TurnRunner:
                 # A chat gets one answer after the other, also from different agents.
                 await former.turn.wait_ended()
                 continue
+            if self._is_closed(lane):
+                await self._idle.wait()
+                continue
             slot = self.slots.of(f"{envelope.channel}/{envelope.account}")
             has_slot = await lane.wait_for(slot)
-            if lane.waiting and not self._draining:
+            if lane.waiting and not self._draining and not self._is_closed(lane):
                 await self._run_turn(lane, slot, has_slot=has_slot)
             elif has_slot:
                 slot.release()

@@ -63,6 +63,10 @@ class TurnWork:
         await self._outbox.end_inbound(rows, "dropped", reason)
         self._backlog.complete(rows)
 
+    async def note_left_over(self, session_key: str, turn_id: str) -> None:
+        """A turn that was begun in this session goes on in another one. The next turn of the session stops it first."""
+        await until_stored(lambda: self._sessions.note_left_over(session_key, turn_id))
+
     async def drop_removed(self, turn_id: str | None, rows: Sequence[InboundRow]) -> None:
         """Drop rows of an account that is not configured any more. If a turn has begun with them in an earlier life, stop it at
         its agent."""

@@ -11,12 +11,21 @@ from msgspec.structs import replace
 from trio.testing import MockClock
 
 from gatewayd.hub.turns.outcome import SORRY_LOST
-from gatewayd.model.config import LimitsSection
+from gatewayd.model.config import (
+    AccountFrame,
+    AccountSettings,
+    BindingConfig,
+    GatewayConfig,
+    LimitsSection,
+    MatchConfig,
+    SessionsSection,
+)
 from gatewayd.model.errors import TryAgain
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.agent import CoreTurnState, Turn
+from gatewayd.ports.agent import CoreTurnState, Final, Turn
+from gatewayd.ports.store import InboundRow
 from tests.hub.approvals.test_desk import RM, Tool, pending
-from tests.hub.house import Gate, House, ScriptedAgents, configuration, echo, open_house
+from tests.hub.house import OPEN, Gate, House, ScriptedAgents, configuration, echo, open_house
 
 
 class Known(ScriptedAgents):
@@ -346,3 +355,108 @@ async def test_a_turn_that_goes_on_with_another_agent_is_stopped_where_it_was_be
     async with open_house(tmp_path, agents=agents) as house:
         assert (await house.ended(await house.say("next"))).reason == "answered"
         assert agents.stopped == [("session-1", f"turn-{row}")]
+
+
+ONE_SESSION = SessionsSection(dm_scope="main")
+"""All direct messages of an agent are in one session."""
+
+
+class Strict(GoingOn):
+    """A core that takes its time to stop a turn, and notes what happens in which order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+
+    async def stop_turn(self, session_id: str, turn_id: str) -> None:
+        await anyio.sleep(1)
+        await super().stop_turn(session_id, turn_id)
+        self.order.append(f"stopped {turn_id}")
+
+    async def run(self, turn: Turn) -> Final:
+        self.order.append(f"run {turn.request.turn_id}")
+        return await super().run(turn)
+
+    async def resume(self, turn: Turn) -> Final:
+        self.order.append(f"resumed {turn.request.turn_id}")
+        return await super().resume(turn)
+
+
+async def test_the_turn_of_an_account_that_is_gone_is_stopped_before_the_next_turn_of_its_session_begins(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Gate(), config=configuration(sessions=ONE_SESSION)) as house:
+        gone, waits = [await house.say("one", channel=channel) for channel in ("chat", "tg")]
+        await trio.testing.wait_all_tasks_blocked()
+    agents = Strict()
+    async with open_house(tmp_path, agents=agents, config=replace(GONE, sessions=ONE_SESSION)) as house:
+        assert await after(house, waits.id) == ("done", "answered")
+        assert agents.order == [f"stopped turn-{gone.id}", f"run turn-{waits.id}"]
+
+
+def bound_to_other(*channels: str) -> GatewayConfig:
+    """Two agents. These channels belong to the second one."""
+    config = configuration(sessions=ONE_SESSION)
+    bindings = tuple(BindingConfig(MatchConfig(channel=channel), "other") for channel in channels)
+    return replace(config, agents=(*config.agents, replace(config.agents[0], agent_id="other")), bindings=bindings)
+
+
+async def test_the_turn_of_an_account_that_goes_is_stopped_before_a_turn_that_waits_for_its_slot_begins(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    config = bound_to_other("tg")
+    accounts = [AccountSettings(channel, name, OPEN, AccountFrame()) for channel in ("chat", "tg") for name in ("goes", "stays")]
+    config = replace(config, accounts=tuple(accounts))
+    async with open_house(tmp_path, Gate(), config=config) as house:
+        rows = {(it.channel, it.account): await house.say("one", channel=it.channel, account=it.account) for it in accounts}
+        await trio.testing.wait_all_tasks_blocked()
+    agents = Strict()
+    agents.script = gate = Gate()
+    narrow = replace(config, limits=LimitsSection(turns=1))
+    async with open_house(tmp_path, agents=agents, config=narrow) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        [taken] = [turn.request.channel for turn in agents.resumed]
+        waits = "tg" if taken == "chat" else "chat"
+        gone, stays = rows[waits, "goes"].id, rows[waits, "stays"].id
+        house.configured.replace(
+            replace(narrow, accounts=tuple(it for it in accounts if (it.channel, it.account) != (waits, "goes")))
+        )
+        gate.gate.set()
+        assert await after(house, stays) == ("done", "answered")
+        there = [what for what in agents.order if what.split("-")[-1] in (str(gone), str(stays))]
+        assert there == [f"stopped turn-{gone}", f"run turn-{stays}"]
+
+
+async def one_for_each_agent(tmp_path: Path) -> tuple[InboundRow, InboundRow, InboundRow]:
+    """The first row runs at ``other``, the second at ``assistant``, where the third waits, when the daemon is killed."""
+    async with open_house(tmp_path, Gate(), config=bound_to_other("sms")) as house:
+        first, second, third = [await house.say("one", channel=channel) for channel in ("sms", "chat", "tg")]
+        await trio.testing.wait_all_tasks_blocked()
+    return first, second, third
+
+
+async def test_a_turn_that_waits_for_its_new_agent_is_stopped_where_it_was_begun_before_the_next_turn_there(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    first, begun, waits = await one_for_each_agent(tmp_path)
+    agents = Strict()
+    agents.script = Gate()
+    async with open_house(tmp_path, agents=agents, config=bound_to_other("sms", "chat")):
+        await anyio.sleep(5)
+        at_assistant = [what for what in agents.order if f"turn-{first.id}" not in what]
+        assert at_assistant == [f"stopped turn-{begun.id}", f"run turn-{waits.id}"]
+
+
+async def test_a_turn_that_comes_back_to_where_it_was_begun_is_taken_up_and_not_stopped(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    _, begun, _ = await one_for_each_agent(tmp_path)
+    agents = Strict()
+    agents.script = Gate()
+    everywhere = bound_to_other("sms", "chat", "tg")
+    async with open_house(tmp_path, agents=agents, config=everywhere) as house:
+        await anyio.sleep(5)
+        assert not any(f"turn-{begun.id}" in what for what in agents.order), "it waits for its new agent"
+        house.configured.replace(configuration(sessions=ONE_SESSION))
+        await anyio.sleep(5)
+        assert [what for what in agents.order if f"turn-{begun.id}" in what] == [f"resumed turn-{begun.id}"]
