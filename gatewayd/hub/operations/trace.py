@@ -238,7 +238,7 @@ def _end_of_reply(row: OutboundRow, at: float) -> Iterator[TraceEntry]:
     known = row.receipt.message_id if row.receipt is not None else None
     match row.state:
         case "sent":
-            yield TraceEntry(at, "sent", ref, f"as message {known}" if known else "the platform took it")
+            yield TraceEntry(at, "sent", ref, f"as message {known}" if known else "handed to the platform, which gave it no id")
         case "unknown":
             yield TraceEntry(
                 at, "unknown", ref, "its user may or may not have seen it, so it is not sent again by itself", row.reason
