@@ -94,7 +94,7 @@ def _line_ranges(text: str, lines: int) -> Iterator[tuple[int, int]]:
     start = count = 0
     for end in (*(at for at, letter in enumerate(text) if letter == "\n"), len(text)):
         count += 1
-        if not text[start:end].strip():
+        if not text[start:end].strip(_SPACE):
             start, count = end + 1, 0
         elif count == lines:
             yield start, end

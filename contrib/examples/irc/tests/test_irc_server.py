@@ -181,6 +181,7 @@ async def test_a_channel_with_a_key(tmp_path: Path) -> None:
         await alice.write("MODE", "#closed", "+k", "sesame")
         await alice.until(lambda: alice.heard("MODE", "#closed"))
         async with connected(server, channels=("#room", "#closed")) as life:
+            await life.until(lambda: "475" in (life.services.lacking.get("#closed") or ""))
             with pytest.raises(TryAgain, match="475"):
                 await life.say("hello", Peer("group", "#closed"))
         async with connected(server, channels=("#closed",), keys={"#closed": Secret("sesame")}) as life:
