@@ -17,7 +17,7 @@ MODULES = (
     "botmode cap chanhistory chghost ircv3 ircv3_accounttag ircv3_batch ircv3_capnotify ircv3_chghost ircv3_ctctags "
     "ircv3_echomessage ircv3_labeledresponse ircv3_msgid ircv3_servertime monitor services_account ssl_gnutls"
 )
-SECONDS = 20.0
+SECONDS = 60.0
 CONFIG = """
 <server name="irc.test" description="test" network="TestNet">
 <admin name="test" nick="test" email="test@irc.test">
