@@ -1,5 +1,6 @@
 """The hub as it is wired does one of each thing from end to end: what contrib/wiring-holes leaves out is missed here."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from gatewayd.channels import loopback
 from gatewayd.channels.loopback.platform import LoopbackPlatform, failing, platform_of
 from gatewayd.channels.loopback.settings import LoopbackSettings
 from gatewayd.hub.gateway import Gateway
+from gatewayd.hub.outbox.files import SWEEP_EVERY_SECONDS
 from gatewayd.model.config import (
     AccountFrame,
     AccountSettings,
@@ -88,16 +90,16 @@ async def store_of(state_dir: Path, *, ago: float = 0.0) -> AsyncIterator[Sqlite
 
 
 @asynccontextmanager
-async def hub_over(store: SqliteStore, *, ago: float = 0.0) -> AsyncIterator[Hub]:
+async def hub_over(store: SqliteStore, *, ago: float = 0.0, state_dir: Path = Path("/nowhere")) -> AsyncIterator[Hub]:
     """Leaving it is an end without a drain."""
-    with trio.fail_after(3600):
+    with trio.fail_after(2 * SWEEP_EVERY_SECONDS):
         async with anyio.create_task_group() as parent:
             gateway = build_gateway(
                 configuration(),
                 REGISTRY,
                 store,
                 cast(httpx2.AsyncClient, None),
-                state_dir=Path("/nowhere"),
+                state_dir=state_dir,
                 stalls=NoStalls(),
                 now=lambda: now() - ago,
                 rng=Random(1),
@@ -323,3 +325,16 @@ async def test_what_is_over_and_old_goes(tmp_path: Path, autojump_clock: MockClo
         assert await hub.store.get_inbound(1) is not None
         await trio.sleep(120)
         assert await hub.store.get_inbound(1) is None
+
+
+async def test_a_file_that_no_row_names_goes(tmp_path: Path, autojump_clock: MockClock) -> None:
+    orphan = tmp_path / "files" / ("0" * 32)
+    orphan.parent.mkdir()
+    orphan.touch()
+    os.utime(orphan, (0, 0))
+    async with store_of(tmp_path) as store, hub_over(store, state_dir=tmp_path):
+        await trio.sleep(SWEEP_EVERY_SECONDS)
+        for _ in range(10_000):
+            if orphan.exists():
+                await trio.to_thread.run_sync(lambda: None)  # the files are deleted in threads, which have no part in the clock
+        assert not orphan.exists()
