@@ -5,12 +5,14 @@ and ``channel.py`` (I/O). The kind of error that it raises says what to do next,
 one: docs/how-to/write-a-channel.md.
 """
 
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.report import DeliveryReport, ReportKind
 from gatewayd.ports.channel.channel import (
     Channel,
     ChannelOpener,
     FetchesMedia,
     LimitsText,
+    RecallsThreads,
     Reconciles,
     ShowsGrowth,
     ShowsSignals,
@@ -43,6 +45,7 @@ __all__ = [
     "ConnectionReporter",
     "Deliver",
     "DeliveryReport",
+    "Earlier",
     "FetchesMedia",
     "GreetsOperators",
     "HttpDesk",
@@ -53,6 +56,7 @@ __all__ = [
     "LimitsText",
     "Logins",
     "OutgoingFile",
+    "RecallsThreads",
     "ReceivesWebhooks",
     "Reconciles",
     "ReportKind",

@@ -1,9 +1,11 @@
 """An open account: two methods that every channel has, and protocols for what only some can do."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
-from gatewayd.model.message.envelope import Attachment, Peer
+from gatewayd.model.message.earlier import Earlier
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, Signal
 from gatewayd.ports.channel.manifest import TextLimit
 from gatewayd.ports.channel.services import AccountConfig, ChannelServices, Deliver
@@ -74,6 +76,19 @@ class FetchesMedia(Protocol):
 
     async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
         """:raises SendRejected: too large, or gone. :raises TryAgain: an outage."""
+
+
+@runtime_checkable
+class RecallsThreads(Protocol):
+    """A channel that can tell what was said in a thread before (the manifest's ``recalls``)."""
+
+    async def earlier(self, envelope: InboundEnvelope, *, at_most: int) -> Sequence[Earlier]:
+        """The newest messages of the envelope's thread (``peer.thread``) that are older than the envelope, the oldest first, with
+        the message that began the thread. Of messages that were changed or deleted, what is there now. Asked once for each
+        session, before its first turn, which waits for it for some seconds.
+
+        :raises TryAgain, SendRejected: they cannot be read. The turn begins without them.
+        """
 
 
 @runtime_checkable

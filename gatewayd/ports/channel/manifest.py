@@ -68,6 +68,7 @@ class ChannelPlugin(Struct, frozen=True):
     ``files``: SendFile is carried out, up to ``file_bytes`` (None: any size), with a caption of at most ``caption_limit``
     (None: as ``text_limit``). Without it, and for a larger file, the hub sends the caption and the file's name as a text.
     ``ephemeral``: ``SendText.only_for`` is carried out; without it the hub does not use it.
+    ``recalls``: the channel implements RecallsThreads.
 
     ``buttons``: SendText.choices are shown, and a press arrives as an envelope of the kind button (``text`` the choice's data,
     ``message_id`` the message it was under, ``press`` the platform's id of the press); without it a text says what to write
@@ -112,6 +113,7 @@ class ChannelPlugin(Struct, frozen=True):
     file_bytes: int | None = None
     caption_limit: TextLimit | None = None
     ephemeral: bool = False
+    recalls: bool = False
     id_pattern: str | None = None
     id_form: str = "an id of the channel"
     place_pattern: str | None = None
