@@ -1,0 +1,1 @@
+"""Slack (docs.slack.dev): Socket Mode or the Events API."""

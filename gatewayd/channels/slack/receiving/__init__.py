@@ -1,0 +1,1 @@
+"""What Slack sends us: by Socket Mode or HTTP, and what a backfill finds."""
