@@ -18,6 +18,7 @@ import msgspec
 from gatewayd.kit.own_code import load
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.errors import AgentFailed, NeedsOperator
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Option, Question
@@ -75,6 +76,7 @@ class CallableTurn:
         self.sender: Sender = request.sender
         self.attachments: tuple[Attachment, ...] = request.attachments
         self.messages: tuple[InboundEnvelope, ...] = request.messages
+        self.earlier: tuple[Earlier, ...] | None = request.earlier
 
     async def ask(self, tool: str, input: JsonValue = None) -> Decision:
         """Ask the operator for permission, and wait. The operator sees ``input`` exactly; the answer counts once."""

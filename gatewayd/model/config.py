@@ -104,6 +104,9 @@ class SessionsSection(Struct, frozen=True, forbid_unknown_fields=True):
     """The number of turns that one message may start before it is a dead letter, also over restarts. Each attempt waits longer
     than the one before. The wait for an agent that is not open is no attempt, and neither is a turn that a stop of the daemon
     ended."""
+    thread_context: Annotated[int, Meta(ge=0, le=200)] = 20
+    """Where a session begins in the middle of a thread of a group: how many of the thread's earlier messages its agent gets with
+    the first one. Only those of people who may talk to it there. Not every channel can read them back."""
 
 
 class OutboxSection(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from gatewayd.model.ids import AccountId, ConversationId
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.records.approval import Decision, ToolRequest
 from gatewayd.model.records.question import Question
@@ -25,7 +26,8 @@ class TurnRequest(Struct, frozen=True):
     """One run of an agent. ``turn_id`` is the same when the turn is run again after a crash; ``attempt`` counts from 1.
 
     ``prompt`` has all messages as one text, each with its header (docs/reference/prompt.md). ``text`` is the user's text alone.
-    ``messages`` are the same as data, in order, with their edits. ``sender`` is that of the last message.
+    ``messages`` are the same as data, in order, with their edits. ``sender`` is that of the last message. ``earlier`` is what was
+    said in the thread before its session began, for the first turn of a session; None: it could not be read.
     """
 
     turn_id: str
@@ -41,6 +43,7 @@ class TurnRequest(Struct, frozen=True):
     text: str
     attachments: tuple[Attachment, ...] = ()
     messages: tuple[InboundEnvelope, ...] = ()
+    earlier: tuple[Earlier, ...] | None = ()
 
     @property
     def conversation(self) -> ConversationId:

@@ -32,6 +32,7 @@ from gatewayd.model.config import (
     SessionsSection,
 )
 from gatewayd.model.errors import NeedsOperator, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import EditText, PressAnswer, Receipt, RichText, SendText, Signal
 from gatewayd.model.records.audit import AuditRow
@@ -49,7 +50,8 @@ CANARY = "canary-5c1f"
 PLUGIN = ChannelPlugin(id="chat", label="Chat", settings="-", open="-")
 BUTTONS = ChannelPlugin(id="tg", label="With buttons", settings="-", open="-", buttons=True, edits=True)
 TINY = ChannelPlugin(id="sms", label="Tiny", settings="-", open="-", text_format="plain", text_limit=TextLimit(160, "chars"))
-PLUGINS = {plugin.id: plugin for plugin in (PLUGIN, BUTTONS, TINY)}
+RECALLS = ChannelPlugin(id="slick", label="Recalls threads", settings="-", open="-", recalls=True)
+PLUGINS = {plugin.id: plugin for plugin in (PLUGIN, BUTTONS, TINY, RECALLS)}
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 
 Script = Callable[[Turn], Awaitable[str]]
@@ -201,6 +203,7 @@ class ListedAccounts:
         self.hangs = False
         self.down: dict[tuple[str, str], str] = {}
         self.files: dict[str, bytes] = {}
+        self.thread: Sequence[Earlier] | Exception = ()
         self.statuses: tuple[AccountStatus, ...] = ()
 
     @asynccontextmanager
@@ -217,6 +220,11 @@ class ListedAccounts:
         if attachment.ref not in self.files:
             raise SendRejected("gone")
         return self.files[attachment.ref][:at_most_bytes]
+
+    async def earlier(self, channel: str, account: str, envelope: InboundEnvelope, at_most: int) -> Sequence[Earlier]:
+        if isinstance(self.thread, Exception):
+            raise self.thread
+        return self.thread[-at_most:]
 
     def grows_every(self, channel: str, account: str, peer: Peer) -> float | None:
         return None

@@ -8,25 +8,26 @@ connection nor journal a message.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
 
 import anyio
-import msgspec
 import trio
 from msgspec import Struct, structs
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.actor.border import Bug, describe, sole, third_party
+from gatewayd.actor.border import describe, sole, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, UnexpectedReturn
 from gatewayd.hub.accounts import growth
+from gatewayd.hub.accounts.checked import checked
 from gatewayd.hub.accounts.context import AccountContext, Journal, Services
+from gatewayd.hub.accounts.recall import recall
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.accounts.transport import Reporter, Transport
 from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
 from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
 from gatewayd.model.ids import AccountId, ConversationId
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import RichText, Signal
 from gatewayd.model.message.report import DeliveryReport
@@ -49,8 +50,6 @@ DELIVERIES_WAITING = 1024
 _SIGNAL_SECONDS = 10.0
 _LONGEST_ROW_BACKOFF = 300.0
 _REPORT_REASON_MAX = 200
-
-T = TypeVar("T", InboundEnvelope, DeliveryReport)
 
 
 class AccountStatistics(Struct, frozen=True):
@@ -202,12 +201,12 @@ class AccountActor:
         if self._deliveries.statistics().tasks_waiting >= DELIVERIES_WAITING:
             raise Overloaded(f"more than {DELIVERIES_WAITING} deliveries wait for the inbox")
         self._transport.note_heard()
-        checked = [_checked(envelope, InboundEnvelope) for envelope in envelopes]
-        told = [self._cleaned(_checked(report, DeliveryReport)) for report in reports]
+        journaled = [checked(envelope, InboundEnvelope) for envelope in envelopes]
+        told = [self._cleaned(checked(report, DeliveryReport)) for report in reports]
         async with self._deliveries:
             own = (self.settings.channel, self.settings.account)
             values = [(*own, key, value) for key, value in state.items()]
-            await self._journal.deliver(checked, state=values, reports=[(*own, report) for report in told])
+            await self._journal.deliver(journaled, state=values, reports=[(*own, report) for report in told])
         if envelopes:
             self._last_inbound_at = self._context.now()
 
@@ -268,6 +267,15 @@ class AccountActor:
             if not isinstance(channel, FetchesMedia):
                 raise SendRejected("this channel has no files to fetch")
             return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
+
+    async def earlier(self, envelope: InboundEnvelope, at_most: int) -> Sequence[Earlier]:
+        """What was said in a thread before this message, see ``ports.channel.RecallsThreads``; at most so many.
+
+        :raises TryAgain: not connected, or an outage. :raises SendRejected: it cannot be read, or the driver has a bug.
+        """
+        if self.channel is None or self._child().state != "running":
+            raise TryAgain("the account is not connected")
+        return await recall(self.channel, envelope, at_most, redact=self._context.redact)
 
     @property
     def has_unsettled(self) -> bool:
@@ -361,15 +369,6 @@ class AccountActor:
         # dead.
         await life.wait_connected()
         await self._sender.run(channel, life)
-
-
-def _checked(given: object, kind: type[T]) -> T:
-    """The envelope or report, with the types of its fields checked: it is read again from the store, in another life, too."""
-    try:
-        with third_party():
-            return msgspec.convert(msgspec.to_builtins(given), kind)
-    except Exception as error:
-        raise Bug(f"deliver was given what is no {kind.__name__}: {describe(error)}") from None
 
 
 class _Delivery:

@@ -1,6 +1,6 @@
 """The accounts of all channels, each a child of one supervisor: start, stop, status and drain."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +25,8 @@ from gatewayd.hub.outbox.outbox import Outbox
 from gatewayd.model.config import AccountSettings, GatewayConfig
 from gatewayd.model.errors import Conflict, NotFound, TryAgain
 from gatewayd.model.ids import AccountId
-from gatewayd.model.message.envelope import Attachment, Peer
+from gatewayd.model.message.earlier import Earlier
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
 from gatewayd.model.message.payload import RichText, Signal
 from gatewayd.model.status import AccountStatus
 from gatewayd.ports.channel import ChannelOpener, ChannelPlugin
@@ -174,6 +175,10 @@ class ChannelManager:
     async def fetch(self, channel: str, account: str, attachment: Attachment, at_most_bytes: int) -> bytes:
         """An attachment's bytes. Raises as ``AccountActor.fetch``, and NotFound."""
         return await self.account(channel, account).fetch(attachment, at_most_bytes)
+
+    async def earlier(self, channel: str, account: str, envelope: InboundEnvelope, at_most: int) -> Sequence[Earlier]:
+        """What was said in a thread before this message. Raises as ``AccountActor.earlier``, and NotFound."""
+        return await self.account(channel, account).earlier(envelope, at_most)
 
     async def start(self, channel: str, account: str | None = None) -> tuple[AccountStatus, ...]:
         """Start stopped or parked accounts; others are not touched. Returns at once, before they are connected.

@@ -18,6 +18,7 @@ from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.drafts import draft_replies
 from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.turns.core_calls import CoreCalls
+from gatewayd.hub.turns.earlier import RecallingAccounts, recall
 from gatewayd.hub.turns.growth import GrowingAccounts, Growth
 from gatewayd.hub.turns.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.turns.prompt import request_of
@@ -45,7 +46,7 @@ _STOP_SECONDS = 15.0
 _REASON_MAX = 200
 
 
-class Accounts(GrowingAccounts, Protocol):
+class Accounts(GrowingAccounts, RecallingAccounts, Protocol):
     """The accounts, as turns need them: hub/accounts/manager.py."""
 
     async def signal(self, channel: str, account: str, signal: Signal) -> None: ...
@@ -268,9 +269,10 @@ class ReplyEngine:
         if session.left_over not in (None, turn.turn_id) and isinstance(core, StopsTurns):
             await core.stop_turn(session.session_id, session.left_over)
             await self._sessions.note_left_over(turn.route.session_key, None)
+        earlier = await recall(turn, session, self._configured, self._accounts)
         if turn.is_over:
             return Outcome("stopped")  # before this call has heard of it
-        running = begin(request_of(turn.messages, turn.route, turn.turn_id, turn.attempt, session.session_id))
+        running = begin(request_of(turn.messages, turn.route, turn.turn_id, turn.attempt, session.session_id, earlier))
         return await self._run(core, running, was_running=turn.was_running)
 
     async def _run(self, core: AgentCore, turn: RunningTurn, *, was_running: bool) -> Outcome:

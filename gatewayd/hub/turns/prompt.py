@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.edits import merge_edits
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, InboundKind, Origin, Sender
 from gatewayd.model.message.route import Route
@@ -20,11 +21,21 @@ _NAME_MAX = 64
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 """Everything that ``str.splitlines`` takes as a line end."""
 _WORD = re.compile(r"[A-Za-z0-9_.@:+/=-]+")
+EARLIER_MAX = 2_000
+"""Characters of an earlier message of a thread."""
+_UNREAD = "[earlier messages of this thread could not be read]"
 _DONE: dict[InboundKind, str] = {"edit": "edited", "button": "pressed a button"}
 
 
-def request_of(messages: Sequence[InboundEnvelope], route: Route, turn_id: str, attempt: int, session_id: str) -> TurnRequest:
-    """The request to the agent core for a turn of these messages."""
+def request_of(
+    messages: Sequence[InboundEnvelope],
+    route: Route,
+    turn_id: str,
+    attempt: int,
+    session_id: str,
+    earlier: Sequence[Earlier] | None = (),
+) -> TurnRequest:
+    """The request to the agent core for a turn of these messages. ``earlier``: see ``TurnRequest``."""
     envelopes = merge_edits(messages)
     last = envelopes[-1]
     return TurnRequest(
@@ -37,16 +48,26 @@ def request_of(messages: Sequence[InboundEnvelope], route: Route, turn_id: str, 
         account=last.account,
         peer=last.peer,
         sender=last.sender,
-        prompt=render_prompt(envelopes),
+        prompt=render_prompt(envelopes, earlier),
         text="\n\n".join(envelope.text for envelope in envelopes if envelope.text),
         attachments=tuple(attachment for envelope in envelopes for attachment in envelope.attachments),
         messages=tuple(envelopes),
+        earlier=None if earlier is None else tuple(earlier),
     )
 
 
-def render_prompt(envelopes: Sequence[InboundEnvelope]) -> str:
-    """One block per message, with a blank line between. Two lists with different content never give the same prompt."""
-    return "\n\n".join(_block(envelope) for envelope in envelopes)
+def render_prompt(envelopes: Sequence[InboundEnvelope], earlier: Sequence[Earlier] | None = ()) -> str:
+    """One block per message, with a blank line between, the earlier ones of the thread first. Lists with different content never
+    give the same prompt."""
+    before = [_UNREAD] if earlier is None else [_earlier_block(item) for item in earlier]
+    return "\n\n".join([*before, *(_block(envelope) for envelope in envelopes)])
+
+
+def _earlier_block(item: Earlier) -> str:
+    who = "from you" if item.ours else f"from {_who(item.sender)}"
+    long = len(item.text) > EARLIER_MAX
+    header = ["earlier in this thread", who, _time(item.sent_at), *(["only its beginning"] if long else [])]
+    return "\n".join([f"[{', '.join(header)}]", _quoted(item.text[:EARLIER_MAX])])
 
 
 def _block(envelope: InboundEnvelope) -> str:

@@ -31,7 +31,7 @@ from gatewayd.testing.manifest import ManifestContract, resolve
 from gatewayd.testing.watchdog import deadline
 
 Choices = tuple[tuple[Choice, ...], ...]
-Flag = Literal["acknowledges", "buttons", "edits", "files", "grows", "reconciles", "webhook"]
+Flag = Literal["acknowledges", "buttons", "edits", "files", "grows", "recalls", "reconciles", "webhook"]
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 30.0

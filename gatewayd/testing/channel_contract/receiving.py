@@ -7,7 +7,7 @@ import trio
 
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.channel import FetchesMedia
+from gatewayd.ports.channel import FetchesMedia, RecallsThreads
 from gatewayd.testing.channel_contract.fixtures import ChannelFixtures, Rig, settle
 from gatewayd.testing.channel_contract.harness import EditsInHarness, FilesInHarness, PingsHarness
 
@@ -113,6 +113,28 @@ class ReceivingContract(ChannelFixtures):
                 outside = await account.journal.wait_text("in the group")
         assert (inside.peer, outside.peer) == (thread, group)
         assert thread.thread is not None
+
+    async def test_a_thread_is_told_from_its_beginning(self) -> None:
+        """What is told is what was said before, the oldest first, and of that the newest. Nothing of another thread is in it, nor
+        the message itself."""
+        self.need("recalls")
+        async with self.rig() as rig:
+            harness, thread = self.place(rig, "thread")
+            first, second = harness.people
+            async with rig.account() as account:
+                for text, person in (("one", first), ("two", second), ("three", first)):
+                    await harness.write(text, peer=thread, sender=person)
+                await harness.write("elsewhere", peer=thread.whole, sender=first)
+                await self.send(rig, account, self.text(harness, "ours", peer=thread))
+                await harness.write("what do you say", peer=thread, sender=second, mentions=True)
+                asked = await account.journal.wait_event("the mention", lambda each: "what do you say" in each.text)
+                await harness.write("later", peer=thread, sender=first)
+                channel = account.channel
+                assert isinstance(channel, RecallsThreads)
+                told = await channel.earlier(asked, at_most=3)
+        assert [item.text for item in told] == ["two", "three", "ours"]
+        assert [item.ours for item in told] == [False, False, True]
+        assert [item.sender.id for item in told[:2]] == [second, first]
 
     async def test_a_correction_is_an_edit_of_what_was_written(self) -> None:
         """As a message it would be answered once more. It names the message that it changes."""

@@ -21,7 +21,8 @@ from gatewayd.channels.loopback.channel import LoopbackChannel
 from gatewayd.channels.loopback.inbound import Broken, Connection
 from gatewayd.channels.loopback.platform import failing, platform_of, taking
 from gatewayd.model.errors import GatewayError, OutcomeUnknown, SendRejected, TryAgain
-from gatewayd.model.message.envelope import InboundEnvelope, Sender
+from gatewayd.model.message.earlier import Earlier
+from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt, RichText, SendText
 from gatewayd.ports.channel import (
     AccountConfig,
@@ -124,6 +125,7 @@ class History(LoopbackHarness):
     def __init__(self) -> None:
         super().__init__()
         self.events: list[InboundEnvelope] = []
+        self.said: list[tuple[Peer, str | None, Earlier]] = []
         self.more = Wakeup()
         self.taken = 0
         self.is_down = False
@@ -132,6 +134,7 @@ class History(LoopbackHarness):
     def happen(self, envelope: InboundEnvelope) -> None:
         self._latest = envelope
         self.events.append(envelope)
+        self.said.append((envelope.peer, envelope.message_id, Earlier(envelope.sender, envelope.text, envelope.sent_at)))
         self.more.notify()
 
     async def events_after(self, cursor: int, *, at_most_seconds: float) -> list[InboundEnvelope]:
@@ -204,8 +207,23 @@ class Polled(Loopback):
     async def take(self, events: Sequence[InboundEnvelope], cursor: int, deliver: Deliver) -> None:
         await deliver(events, state={"cursor": str(cursor)})
 
+    async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
+        receipt = await super().send(payload, key=key)
+        self.side.said.append((payload.peer, receipt.message_id, Earlier(Sender("us"), payload.body.text, ours=True)))
+        return receipt
+
+    async def earlier(self, envelope: InboundEnvelope, *, at_most: int) -> Sequence[Earlier]:
+        """See ``ports.channel.RecallsThreads``."""
+        await trio.lowlevel.checkpoint()
+        until = [message_id for _, message_id, _ in self.side.said].index(envelope.message_id)
+        return self.of_thread(self.side.said[:until], envelope.peer)[-at_most:]
+
+    def of_thread(self, said: Sequence[tuple[Peer, str | None, Earlier]], thread: Peer) -> Sequence[Earlier]:
+        return [item for peer, _, item in said if peer == thread]
+
 
 class PolledContract(LoopbackContract):
+    plugin = replace(PLUGIN, recalls=True)
     right = Polled
     other_side = History
     excuses: ClassVar[Mapping[str, str]] = {

@@ -158,5 +158,5 @@ async def test_a_report_of_a_driver_has_a_time_and_a_short_reason_without_secret
 async def test_what_is_no_report_is_a_bug_of_the_driver(wrong: object, tmp_path: Path, autojump_clock: MockClock) -> None:
     async with open_street(tmp_path) as street:
         await trio.sleep(1)
-        with pytest.raises(Exception, match="deliver was given what is no DeliveryReport"):
+        with pytest.raises(Exception, match="the driver handed over what is no DeliveryReport"):
             await deliver(street, wrong)

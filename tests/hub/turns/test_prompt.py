@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.hub.turns.prompt import render_prompt
+from gatewayd.hub.turns.prompt import EARLIER_MAX, render_prompt
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.edits import merge_edits
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Origin, Peer, Sender
 
@@ -114,6 +115,20 @@ def test_an_id_stays_inside_its_header(sender_id: str) -> None:
     header, text = render_prompt([envelope("text", sender=Sender(sender_id))]).splitlines()
     assert header.count("[") == header.count("]") == 1
     assert text == "> text"
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), st.booleans()), max_size=3))
+def test_what_was_said_before_is_in_a_frame_that_no_text_leaves(said: list[tuple[str, str, bool]]) -> None:
+    prompt = render_prompt([envelope("text")], [Earlier(Sender("1", name), text, ours=ours) for name, text, ours in said])
+    lines = [line for line in prompt.splitlines() if line and not line.startswith("> ")]
+    assert [line.startswith("[earlier in this thread, from ") for line in lines] == [True] * len(said) + [False]
+    assert all(line.count("[") == line.count("]") == 1 for line in lines)
+
+
+def test_a_long_earlier_message_is_cut_and_says_so() -> None:
+    header, text, *_ = render_prompt([envelope()], [Earlier(Sender("1"), "x" * 5_000)]).splitlines()
+    assert header == "[earlier in this thread, from id 1, at an unknown time, only its beginning]"
+    assert text == "> " + "x" * EARLIER_MAX
 
 
 @pytest.mark.parametrize("sent_at", [1e30, -1e30, math.nan, math.inf])

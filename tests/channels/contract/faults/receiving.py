@@ -8,6 +8,7 @@ import trio
 from msgspec.structs import replace
 
 from gatewayd.channels.loopback.inbound import Connection
+from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
 from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import NO_STATE, Deliver, DeliveryReport, WebhookReply, WebhookRequest
@@ -254,6 +255,14 @@ class ReportsByAnotherId(Loopback):
             await deliver(envelopes, state=state, reports=renamed)
 
         await super().listen(renaming)
+
+
+@fault(None, "test_a_thread_is_told_from_its_beginning", PolledContract)
+class TellsOfEveryThread(Polled):
+    """What is told of a thread is of its whole group."""
+
+    def of_thread(self, said: Sequence[tuple[Peer, str | None, Earlier]], thread: Peer) -> Sequence[Earlier]:
+        return [item for peer, _, item in said if peer.whole == thread.whole]
 
 
 @fault(None, "test_a_request_is_the_same_event_each_time", CalledContract)
