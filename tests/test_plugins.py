@@ -75,7 +75,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 def test_the_built_ins_are_registered_by_entry_points() -> None:
     registry = Registry.installed()
-    assert set(registry.channel_ids) >= {"loopback", "telegram", "webchat"}
+    assert set(registry.channel_ids) >= {"loopback", "slack", "telegram", "webchat"}
     assert set(registry.agent_ids) >= {"callable", "echo"}
     assert registry.problems == ()
 
@@ -105,7 +105,7 @@ def test_loading_every_manifest_imports_no_driver() -> None:
         "print(len(loaded), sorted(heavy), drivers)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout == "8 [] []\n"
+    assert result.stdout == "9 [] []\n"
 
 
 def test_an_unknown_id_is_answered_with_what_there_is() -> None:
