@@ -19,10 +19,13 @@ BODY_LIMIT_BYTES = 64 * 1024 * 1024
 
 REASONS = {
     200: "OK",
+    201: "Created",
+    204: "No Content",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
+    405: "Method Not Allowed",
     409: "Conflict",
     413: "Content Too Large",
     421: "Misdirected Request",

@@ -31,9 +31,9 @@ class RemoteBotApi:
         """
         command = [sys.executable, "-m", "tests.fakes.bot_api", "--port", "0", "--control", "--token", token]
         async with trio.open_nursery() as nursery:
-            process = await nursery.start(_run, command)
+            process = await nursery.start(run_process, command)
             with trio.fail_after(START_SECONDS):
-                url = (await _read_line(process)).strip()
+                url = (await read_line(process)).strip()
             async with httpx2.AsyncClient(timeout=60.0) as client:
                 api = cls(url, token, client)
                 yield api
@@ -50,7 +50,8 @@ class RemoteBotApi:
         return body["result"]
 
 
-async def _run(command: list[str], *, task_status: trio.TaskStatus[trio.Process]) -> None:
+async def run_process(command: list[str], *, task_status: trio.TaskStatus[trio.Process]) -> None:
+    """A fake until cancelled, ended by SIGTERM; its standard output is a pipe."""
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
     try:
         task_status.started(process)
@@ -61,12 +62,16 @@ async def _run(command: list[str], *, task_status: trio.TaskStatus[trio.Process]
             await process.wait()
 
 
-async def _read_line(process: trio.Process) -> str:
+async def read_line(process: trio.Process) -> str:
+    """The first line of its output.
+
+    :raises RuntimeError: it ended before.
+    """
     assert process.stdout is not None
     line = b""
     while not line.endswith(b"\n"):
         data = await process.stdout.receive_some(256)
         if not data:
-            raise RuntimeError("the fake Bot API ended before it said its URL")
+            raise RuntimeError("the fake ended before it said its URL")
         line += data
     return line.decode()

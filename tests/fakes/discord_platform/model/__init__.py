@@ -1,0 +1,1 @@
+"""What Discord knows: users, guilds, channels, messages, interactions, and one application."""

@@ -1,0 +1,161 @@
+"""The HTTP side: each request is checked, recorded, limited, perhaps spoiled, and answered."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qsl
+
+import msgspec
+import trio
+
+from tests.fakes.bot_api.http_server import Handler, Request, Response
+from tests.fakes.discord_platform.errors import ApiError, Json, not_found, unauthorized
+from tests.fakes.discord_platform.faults import Fault, Faults
+from tests.fakes.discord_platform.model.cdn import Cdn
+from tests.fakes.discord_platform.model.world import World
+from tests.fakes.discord_platform.rest.answers import WEBHOOK
+from tests.fakes.discord_platform.rest.bodies import read_body
+from tests.fakes.discord_platform.rest.limits import Limits, Verdict
+from tests.fakes.discord_platform.rest.routing import Call, Endpoint, Routes
+
+BASE = "/api/v10"
+_AGENT = re.compile(r"DiscordBot \(\S+,? [^)]+\)")
+_OPEN = (" /interactions/", f" {WEBHOOK}", " /gateway")
+"""Routes that need no bot token: theirs is in the path. GET /gateway needs none, GET /gateway/bot does."""
+_VIA = ("Via", "1.1 google")
+"""On every answer of the API itself; clients tell Cloudflare's answers by its absence."""
+CLOUDFLARE_PAGE = (
+    b"<!doctype html><html><head><title>Access denied | discord.com used Cloudflare to restrict access</title></head>"
+    b"<body><h1>Error 1015</h1><h2>You are being rate limited</h2></body></html>"
+)
+
+
+class RestServer:
+    """``violations`` collects what no correct client does, in words. ``calls`` are all requests that named a route."""
+
+    def __init__(self, world: World, cdn: Cdn, endpoints: dict[str, Endpoint]) -> None:
+        self._world = world
+        self._cdn = cdn
+        self._routes = Routes(endpoints)
+        self.limits = Limits(world.now)
+        self.faults = Faults()
+        self.calls: list[Call] = []
+        self.watchers: list[Callable[[Call], None]] = []
+        self.violations: list[str] = []
+        self.control: Handler | None = None
+        self.is_down = False
+        """An outage: every connection is reset."""
+
+    async def handle(self, request: Request) -> Response | None:
+        """The HTTP handler of the whole port."""
+        if request.path.startswith("/control/") and self.control is not None:
+            return await self.control(request)
+        if self.is_down:
+            return None
+        if request.path.startswith("/attachments/"):
+            status, body, kind = self._cdn.read(request.path, request.query)
+            return Response(status, body, kind)
+        if self.limits.is_banned:
+            return Response(429, CLOUDFLARE_PAGE, "text/html; charset=UTF-8", (("Retry-After", "600"), ("Server", "cloudflare")))
+        response = await self._api(request)
+        if response is not None and response.status in {401, 403}:
+            self.limits.count_invalid()
+        return response
+
+    async def _api(self, request: Request) -> Response | None:
+        if not request.path.startswith(BASE + "/"):
+            self.violations.append(f"{request.method} {request.path}: not below {BASE}")
+            return _refusal(not_found())
+        try:
+            found = self._routes.find(request.method, request.path.removeprefix(BASE))
+            if found is None:
+                self.violations.append(f"{request.method} {request.path}: no route that the fake knows")
+                raise not_found()
+            route, ids, endpoint = found
+            call = Call(
+                route, ids, dict(parse_qsl(request.query, keep_blank_values=True)), read_body(request), trio.current_time()
+            )
+        except ApiError as error:
+            if error.status != 404:
+                self.violations.append(f"{request.method} {request.path}: {error}")
+            return _refusal(error)
+        self.calls.append(call)
+        response = await self._limited(request, call, endpoint)
+        call.status = response.status if response is not None else 0
+        for watch in self.watchers:
+            watch(call)
+        self._world.changed.notify()
+        return response
+
+    async def _limited(self, request: Request, call: Call, endpoint: Endpoint) -> Response | None:
+        if not self._is_authorized(request, call):
+            return _refusal(unauthorized())
+        fault = self.faults.take(call)
+        if fault is not None and fault.kind in {"limit", "shared", "global"}:
+            return self._refuse_by_limit(fault, call)
+        verdict = self.limits.check(call.route, call.resource)
+        if verdict.body is not None:
+            return self._limit(verdict)
+        if fault is None:
+            return _answer(endpoint, call, verdict)
+        return await _spoil(fault, endpoint, call, verdict)
+
+    def _is_authorized(self, request: Request, call: Call) -> bool:
+        if any(part in call.route for part in _OPEN) and call.route != "GET /gateway/bot":
+            return True
+        if not _AGENT.match(request.headers.get("user-agent", "")):
+            self.violations.append('User-Agent must begin with "DiscordBot (url, version)" ("Reference", User Agent)')
+        return request.headers.get("authorization") == f"Bot {self._world.application.token}"
+
+    def _refuse_by_limit(self, fault: Fault, call: Call) -> Response:
+        match fault.kind:
+            case "shared":
+                return self._limit(self.limits.shared(call.route, fault.seconds))
+            case "global":
+                self.limits.limit_globally(fault.seconds)
+            case _:
+                self.limits.exhaust(call.route, call.resource, fault.seconds)
+        return self._limit(self.limits.check(call.route, call.resource))
+
+    def _limit(self, verdict: Verdict) -> Response:
+        if verdict.is_counted:
+            self.limits.count_invalid()
+        return Response(429, msgspec.json.encode(verdict.body), headers=(*verdict.headers, _VIA))
+
+
+async def _spoil(fault: Fault, endpoint: Endpoint, call: Call, verdict: Verdict) -> Response | None:
+    match fault.kind:
+        case "error":
+            assert fault.error is not None
+            return _refusal(fault.error)
+        case "page":
+            return Response(fault.status, fault.body, "text/html")
+        case "cut_before":
+            return None
+        case "cut_after":
+            _answer(endpoint, call, verdict)
+            return None
+        case "delay":
+            await trio.sleep(fault.seconds)
+        case "hold":
+            assert fault.released is not None
+            await fault.released.wait()
+        case _:
+            await trio.sleep_forever()
+    return _answer(endpoint, call, verdict)
+
+
+def _answer(endpoint: Endpoint, call: Call, verdict: Verdict) -> Response:
+    headers = (*verdict.headers, _VIA)
+    try:
+        answer = endpoint(call)
+    except ApiError as error:
+        return _refusal(error, headers)
+    call.answer = answer.value
+    if answer.status == 204:
+        return Response(204, b"", "text/html; charset=utf-8", headers)
+    return Response(answer.status, msgspec.json.encode(answer.value), "application/json", headers)
+
+
+def _refusal(error: ApiError, headers: tuple[tuple[str, str], ...] = (_VIA,)) -> Response:
+    body: Json = error.body()
+    return Response(error.status, msgspec.json.encode(body), "application/json", headers)

@@ -1,0 +1,1 @@
+"""Tests of the fake Discord: its own rules, and what real client libraries make of its bytes."""
