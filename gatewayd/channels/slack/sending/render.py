@@ -101,7 +101,7 @@ def _elements(body: RichText) -> Iterator[Block]:
     between two of them are left out."""
     waiting: list[Block] = []
     inside: Span | None = None
-    for start, end, spans in _runs(body):
+    for start, end, spans in stretches(body):
         container = next((span for kind in _CONTAINERS for span in spans if span.kind == kind), None)
         if container is not inside:
             yield from _element(inside, waiting)
@@ -132,7 +132,7 @@ def _with_text(element: Block, text: str) -> Block:
     return element if _shown(element) == text else {**element, "text": text}
 
 
-def _runs(body: RichText) -> Iterator[tuple[int, int, list[Span]]]:
+def stretches(body: RichText) -> Iterator[tuple[int, int, list[Span]]]:
     """(start, end, spans) of each stretch of the text with the same formats. Spans that are empty, cross each other or are beyond
     the text do no harm."""
     length = len(body.text)

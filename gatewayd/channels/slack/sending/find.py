@@ -1,0 +1,139 @@
+"""Looks up what was sent: by the key in a message's metadata ("Message metadata"), which conversations.history gives back with
+``include_all_metadata``. A stream begins without metadata, so it is known by its thread, its author, its time and its words."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from gatewayd.channels.slack.api import SlackApi
+from gatewayd.channels.slack.sending.places import MessageId, Places
+from gatewayd.channels.slack.wire.answers import AuthTest, Metadata
+from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendFile, SendText
+from gatewayd.ports.channel import ChannelServices
+
+EVENT_TYPE: Final = "gatewayd_send"
+KEY: Final = "key"
+
+PAGE: Final = 200
+"""conversations.history gives 999 messages at most, and 15 to some apps ("Rate limits", "Rate limit changes for non-Marketplace
+apps"): the pages are followed whatever their size."""
+MOST_PAGES: Final = 10
+CLOCK_SECONDS: Final = 120.0
+"""So far may our clock be from Slack's."""
+SETTLE_SECONDS: Final = 2.0
+"""A request that was cut may still be on its way."""
+STREAM_WITHIN_SECONDS: Final = 60.0
+"""The start of a stream is carried out within this time, or not at all."""
+
+
+def metadata_of(key: str) -> dict[str, Any]:
+    """The metadata of a message with this key."""
+    return {"event_type": EVENT_TYPE, "event_payload": {KEY: key}}
+
+
+class _Event(Struct):
+    event_type: str = ""
+    event_payload: dict[str, Any] = {}
+
+
+class Found(Struct):
+    """One message of a history, as far as it is read here."""
+
+    ts: str
+    user: str = ""
+    bot_id: str = ""
+    team: str = ""
+    user_team: str = ""
+    text: str = ""
+    metadata: _Event = _Event()
+
+    @property
+    def key(self) -> str | None:
+        """The key of a send of ours; None: it has none."""
+        value = self.metadata.event_payload.get(KEY) if self.metadata.event_type == EVENT_TYPE else None
+        return value if isinstance(value, str) else None
+
+
+class _Page(Struct):
+    messages: list[Found]
+    has_more: bool = False
+    response_metadata: Metadata = Metadata()
+
+
+class Finder:
+    """Reads conversations, within bounds."""
+
+    def __init__(self, api: SlackApi, places: Places, me: Callable[[], AuthTest | None], services: ChannelServices) -> None:
+        self._api = api
+        self._places = places
+        self._me = me
+        self._services = services
+
+    async def find_sent(self, payload: OutboundPayload, *, key: str, since: float) -> Receipt | None:
+        """See ``ports.channel.Reconciles``. None is said only when all messages since then were read."""
+        if isinstance(payload, EditText):
+            return None  # the same edit twice is as good as once
+        if isinstance(payload, SendFile):
+            raise OutcomeUnknown("a file of unknown outcome has no key that could be looked up")
+        if payload.only_for is not None:
+            raise OutcomeUnknown("what only one person sees is in no history")
+        if 0 <= self._services.now() - since < SETTLE_SECONDS:
+            raise TryAgain("a send that was cut may be on its way", after_seconds=SETTLE_SECONDS, scope="conversation")
+        try:
+            found = await self._find(payload, key, since)
+        except (SendRejected, NeedsOperator) as error:
+            unreadable = OutcomeUnknown(f"the conversation cannot be read back: {error.reason}")
+        else:
+            if found is None and payload.answer_with is not None:
+                raise OutcomeUnknown("an answer by response_url has no key that could be looked up")
+            return found
+        raise unreadable
+
+    async def author(self, channel: str, thread: str, ts: str) -> Found | None:
+        """One message of a thread, for who wrote it. Raises as SlackApi.ask."""
+        params = {"channel": channel, "ts": thread, "oldest": ts, "latest": ts, "inclusive": True, "limit": 2}
+        page = await self._api.ask("conversations.replies", params, _Page, purpose="fetch", resource=channel)
+        return next((message for message in page.messages if message.ts == ts), None)
+
+    async def _find(self, payload: SendText, key: str, since: float) -> Receipt | None:
+        channel = await self._places.find(payload.peer)
+        streams: list[str] = []
+        async for message in self._messages(channel, payload.peer.thread, since - CLOCK_SECONDS):
+            if message.key == key:
+                return Receipt(str(MessageId(channel, message.ts)))
+            if payload.grows and self._is_stream(message, payload, since):
+                streams.append(message.ts)
+        if len(streams) > 1:
+            raise OutcomeUnknown("two streams in this thread may be this reply")
+        return Receipt(str(MessageId(channel, streams[0]))) if streams else None
+
+    def _is_stream(self, message: Found, payload: SendText, since: float) -> bool:
+        """Whether this may be the stream that ``payload`` began: of ours, without a key, of that time, and in these words."""
+        me = self._me()
+        is_ours = me is not None and (message.user == me.user_id or message.bot_id == me.bot_id)
+        in_time = since - CLOCK_SECONDS <= float(message.ts) <= since + CLOCK_SECONDS + STREAM_WITHIN_SECONDS
+        said, meant = _letters(message.text), _letters(payload.body.text)
+        return is_ours and message.key is None and in_time and (meant.startswith(said) or said.startswith(meant))
+
+    async def _messages(self, channel: str, thread: str | None, oldest: float) -> AsyncIterator[Found]:
+        """All messages since ``oldest``. :raises OutcomeUnknown: they are too many."""
+        method = "conversations.history" if thread is None else "conversations.replies"
+        params: dict[str, Any] = {"channel": channel, "oldest": f"{oldest:.6f}", "limit": PAGE, "include_all_metadata": True}
+        if thread is not None:
+            params["ts"] = thread
+        for _ in range(MOST_PAGES):
+            page = await self._api.ask(method, params, _Page, purpose="fetch", resource=channel)
+            for message in page.messages:
+                yield message
+            if not page.response_metadata.next_cursor:
+                if page.has_more:
+                    break
+                return
+            params["cursor"] = page.response_metadata.next_cursor
+        raise OutcomeUnknown(f"more than {MOST_PAGES} pages of messages have come since then")
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text if letter.isalnum())
