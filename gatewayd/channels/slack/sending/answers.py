@@ -1,5 +1,8 @@
-"""Answers to a slash command, a shortcut or a press by its ``response_url`` ("Handling user interaction", "Message responses"): at
-most five, within 30 minutes, in channels where the app is no member, too. Slack says of none of them which message it became."""
+"""Answers to a slash command, a shortcut or a press by its ``response_url`` ("Handling user interaction", "Message responses").
+
+There are at most five, within 30 minutes, and they reach channels where the app is no member. Slack does not say which message
+such an answer became.
+"""
 
 from collections.abc import Sequence
 from typing import Final

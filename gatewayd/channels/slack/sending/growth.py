@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 STREAM_SECONDS: Final = 240.0
 MOST_STREAMS: Final = 10
 """At once: their ends share chat.stopStream's 20 calls a minute."""
+_OVER_SECONDS: Final = 600.0
 _OVER: Final = ("message_not_in_streaming_state", "message_not_found", "stopped_by_user")
 _MOST_REFUSALS: Final = 1000
 
@@ -72,11 +73,12 @@ class Streams:
 
         :raises OutcomeUnknown: it was perhaps begun. :raises TryAgain, NeedsOperator, SendRejected: nothing was begun.
         """
-        thread, end = payload.peer.thread, settled(payload.body)
+        thread, end, now = payload.peer.thread, settled(payload.body), anyio.current_time()
         begun = to_markdown(payload.body, 0, end)
-        if thread is None or not begun or payload.peer.id in self._refused or len(self._open) >= MOST_STREAMS:
+        self._open = {message: stream for message, stream in self._open.items() if now - stream.began_at < _OVER_SECONDS}
+        if thread is None or not begun or payload.peer.id in self._refused:
             return None
-        if self._starts.ready_at() > anyio.current_time():
+        if len(self._open) >= MOST_STREAMS or self._starts.ready_at() > now:
             return None
         recipient = await self._recipient(payload, channel, thread)
         if recipient is None:
@@ -108,13 +110,10 @@ class Streams:
 
         :raises SendRejected: its reader has stopped it. :raises TryAgain, OutcomeUnknown: as SlackApi.call.
         """
-        stream, now = self._open[message], anyio.current_time()
-        end = settled(text)
-        if (
-            not stream.is_sure
-            or now - stream.began_at >= STREAM_SECONDS
-            or text.text[: stream.shown] != stream.text[: stream.shown]
-        ):
+        stream, now, end = self._open.get(message), anyio.current_time(), settled(text)
+        if stream is None or not stream.is_sure or now - stream.began_at >= STREAM_SECONDS:
+            return False
+        if text.text[: stream.shown] != stream.text[: stream.shown]:
             return False
         if end <= stream.shown or self._appends.ready_at() > now:
             return True

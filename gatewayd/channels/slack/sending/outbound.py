@@ -49,7 +49,7 @@ class Sender:
         self._log = services.log
         self._places = Places(api)
         self._answers = Answers(api)
-        self._signals = Signals(api, self._places, self._answers)
+        self._signals = Signals(api, self._places)
         self._finder = Finder(api, self._places, me, services)
         self._streams = Streams(api, self._finder, me, services.log)
         self._streaming = streaming

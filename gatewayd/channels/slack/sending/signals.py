@@ -7,8 +7,8 @@ import anyio
 
 from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.errors import SlackError
-from gatewayd.channels.slack.sending.answers import Answers
 from gatewayd.channels.slack.sending.places import Places
+from gatewayd.channels.slack.sending.render import blocks_of, text_of
 from gatewayd.model.errors import GatewayError
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import PressAnswer, RichText, Signal, Typing
@@ -25,10 +25,9 @@ _MOST: Final = 1000
 class Signals:
     """Shows them where Slack takes them. A channel in which a status was refused is not asked again."""
 
-    def __init__(self, api: SlackApi, places: Places, answers: Answers) -> None:
+    def __init__(self, api: SlackApi, places: Places) -> None:
         self._api = api
         self._places = places
-        self._answers = answers
         self._shown_until: dict[Peer, float] = {}
         self._refused: set[str] = set()
 
@@ -71,6 +70,14 @@ class Signals:
                     self._refused.add(peer.id)
 
     async def _answer(self, peer: Peer, press: str, text: str) -> None:
-        """``press`` is the ``response_url`` of the press."""
-        with suppress(GatewayError):
-            await self._answers.send(press, RichText(text), private=True)
+        """Shown to who has pressed: ``press`` is ``{user}:…``. The message with the button is ours, so the app is in its channel."""
+        with suppress(GatewayError, SlackError):
+            channel = await self._places.find(peer)
+            where = {"channel": channel} if peer.thread is None else {"channel": channel, "thread_ts": peer.thread}
+            params = {
+                **where,
+                "user": press.partition(":")[0],
+                "text": text_of(RichText(text)),
+                "blocks": blocks_of(RichText(text)),
+            }
+            await self._api.call("chat.postEphemeral", params, repeatable=False, resource=channel, timeout_seconds=SIGNAL_SECONDS)
