@@ -163,9 +163,10 @@ class TurnRunner:
     def _put_in_lane(self, waiting: WaitingMessage) -> None:
         assert self._tasks is not None, "rows are added while it runs"
         key, row = waiting.route.session_key, waiting.row
-        if row.turn_id is not None and row.session_key not in (None, key):
+        turn_id, begun_in = row.turn_id, waiting.begun_in
+        if turn_id is not None and begun_in not in (None, key):
             # It may still run where it was begun.
-            self._leave(row.session_key, partial(self._work.note_left_over, row.session_key, row.turn_id))
+            self._leave(begun_in, partial(self._work.note_left_over, begun_in, turn_id))
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
@@ -219,7 +220,7 @@ class TurnRunner:
         """Whether a message may stay in the lane with this key. A turn that has begun stays with its agent if possible."""
         if not self._has_account(waiting.row):
             return False
-        if waiting.row.turn_id is not None and waiting.route.agent_id in self._configured.agents:
+        if waiting.begun_in == key and waiting.route.agent_id in self._configured.agents:
             return True
         return self._route_of(waiting.row).session_key == key
 

@@ -21,9 +21,9 @@ _NOTICES_MAX: Final = 5
 
 
 class WaitingMessage(Struct, frozen=True):
-    """A row in a lane, with its intent. A row that was begun before a restart comes first: it may be in progress at its agent,
-    while an older message that a person has retried is not. Other rows come by id, the order of the commits: two deliveries may
-    resume in either order."""
+    """A row in a lane, with its intent. A row that was begun in the lane's session before a restart comes first: it may be in
+    progress there, while an older row that was begun in another session, or that a person has retried, is not. Rows from another
+    session come next. Other rows come by id, the order of the commits: two deliveries may resume in either order."""
 
     id: int
     row: InboundRow
@@ -31,7 +31,16 @@ class WaitingMessage(Struct, frozen=True):
     intent: Intent
 
     def __lt__(self, other: "WaitingMessage") -> bool:
-        return (self.row.turn_id is None, self.id) < (other.row.turn_id is None, other.id)
+        return self._rank < other._rank
+
+    @property
+    def _rank(self) -> tuple[bool, bool, int]:
+        return self.begun_in != self.route.session_key, self.begun_in is None, self.id
+
+    @property
+    def begun_in(self) -> str | None:
+        """The session in which its turn has begun, also in an earlier life of the process. The turn is new to every other one."""
+        return None if self.row.turn_id is None else self.row.session_key or self.route.session_key
 
     @property
     def message(self) -> InboundEnvelope:
@@ -101,7 +110,7 @@ class LiveTurn:
     @property
     def is_untouched(self) -> bool:
         """Whether its agent has not seen any of it, in an earlier life of the process either."""
-        return not self._was_at_core and not self.rows[-1].attempts
+        return not self._was_at_core and self.batch[-1].begun_in != self.route.session_key
 
     @property
     def ids(self) -> list[int]:

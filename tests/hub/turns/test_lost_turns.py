@@ -447,8 +447,21 @@ async def test_a_turn_that_waits_for_its_new_agent_is_stopped_where_it_was_begun
         assert at_assistant == [f"stopped turn-{begun.id}", f"run turn-{waits.id}"]
 
 
-async def test_a_turn_that_comes_back_to_where_it_was_begun_is_taken_up_and_not_stopped(
+async def test_a_turn_that_comes_from_another_agent_does_not_begin_before_what_was_begun_there(
     tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_house(tmp_path, Gate(), config=bound_to_other("sms")) as house:
+        older, begun = [await house.say("one", channel=channel) for channel in ("chat", "sms")]
+        await trio.testing.wait_all_tasks_blocked()
+    agents = Strict()
+    async with open_house(tmp_path, agents=agents, config=bound_to_other("chat", "sms")) as house:
+        assert await after(house, older.id) == ("done", "answered")
+        assert [what.split()[-1] for what in agents.order] == [f"turn-{begun.id}", f"turn-{older.id}"]
+
+
+@pytest.mark.parametrize("back", [configuration(sessions=ONE_SESSION), bound_to_other("sms")], ids=["alone", "beside the other"])
+async def test_a_turn_that_comes_back_to_where_it_was_begun_is_taken_up_and_not_stopped(
+    tmp_path: Path, autojump_clock: MockClock, back: GatewayConfig
 ) -> None:
     _, begun, _ = await one_for_each_agent(tmp_path)
     agents = Strict()
@@ -457,6 +470,24 @@ async def test_a_turn_that_comes_back_to_where_it_was_begun_is_taken_up_and_not_
     async with open_house(tmp_path, agents=agents, config=everywhere) as house:
         await anyio.sleep(5)
         assert not any(f"turn-{begun.id}" in what for what in agents.order), "it waits for its new agent"
-        house.configured.replace(configuration(sessions=ONE_SESSION))
+        house.configured.replace(back)
         await anyio.sleep(5)
         assert [what for what in agents.order if f"turn-{begun.id}" in what] == [f"resumed turn-{begun.id}"]
+
+
+async def test_a_turn_that_its_new_agent_has_not_seen_goes_back_to_where_it_was_begun(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    class OtherIsAway(Strict):
+        async def core(self, agent_id: str) -> ScriptedAgents:
+            if agent_id == "other":
+                raise TryAgain("agent other is waiting")
+            return await super().core(agent_id)
+
+    row = await cut(tmp_path)
+    agents = OtherIsAway()
+    async with open_house(tmp_path, agents=agents, config=replace(bound_to_other("chat"), sessions=SessionsSection())) as house:
+        await anyio.sleep(5)
+        house.configured.replace(replace(bound_to_other(), sessions=SessionsSection()))
+        assert await after(house, row) == ("done", "answered")
+        assert agents.order == [f"resumed turn-{row}"]
