@@ -111,14 +111,19 @@ class PolledChannel(_Sends):
                 now, said = self._services.now(), [u for u in updates if u.report is None]
                 reports = [u.report for u in updates if u.report is not None]
                 envelopes = [to_inbound(u, self._account, missed=now - u.at > MISSED_SECONDS) for u in said]
+                for envelope in envelopes:
+                    if envelope.missed:
+                        platform.count("messages missed at first")
                 await deliver(envelopes, state={_OFFSET: str(offset)}, reports=reports)
             match platform.weather.draw({"ends": 1, "interrupted": 4, "lacks": 2, "goes_on": 35}):
                 case "ends":
                     return
                 case "interrupted":
+                    platform.count("connections interrupted")
                     connection.interrupted("the session has to be resumed")
                     await trio.sleep(platform.weather.rng.choice((0.1, 5.0, 50.0, 100.0)))
                 case "lacks":
+                    platform.count("connections that lack a part")
                     connection.lacks("a part", "it is away")
 
 

@@ -361,11 +361,15 @@ class Account:
         rng = self.weather.rng
         for kind in rng.sample(kinds, len(kinds)):
             report = DeliveryReport(receipt.message_id or "", kind, self._now(), f"{kind} by the platform")
-            for _ in range(rng.choice((1, 1, 2))):
+            times = rng.choice((1, 1, 2))
+            if times > 1:
+                self.count("delivery reports told twice")
+            for _ in range(times):
                 if rng.random() < 0.4:
                     self.count("delivery reports before the receipt")
                     self._tell_of(report)
                 else:
+                    self.count("delivery reports later")
                     self.late(rng.uniform(0.001, 60.0), partial(self._tell_of, report))
 
     def _tell_of(self, report: DeliveryReport) -> None:
