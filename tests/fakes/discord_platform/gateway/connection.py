@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ class Connection:
         self._state = state
         self._stream = stream
         self._socket = WebSocket(stream, state.behaviour)
-        self._outgoing, self._queue = trio.open_memory_channel[bytes | int | None](float("inf"))
+        self._outgoing, self._queue = trio.open_memory_channel[bytes | int](float("inf"))
         self._sent_at: deque[float] = deque()
         self._heard_at = trio.current_time()
         self._compresses = False
@@ -112,12 +113,7 @@ class Connection:
                 nursery.cancel_scope.cancel()
         except* Closing:
             self._end(lingers=False)
-        except* ClosedByPeer as group:
-            error = group.exceptions[0]
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-            self.closed_with = error.code if isinstance(error, ClosedByPeer) else None
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+        except* (ClosedByPeer, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self._left()
@@ -134,6 +130,9 @@ class Connection:
                 self.send_op(HELLO, {"heartbeat_interval": interval, "_trace": ["[]"]})
             while True:
                 self._take(await self._socket.receive())
+        except ClosedByPeer as closed:
+            self.closed_with = closed.code
+            raise
         except Closing as closing:
             if closing.code is None:
                 raise
@@ -144,18 +143,15 @@ class Connection:
                 await self._socket.receive()
 
     async def _write(self) -> None:
-        async for item in self._queue:
-            if isinstance(item, int):
+        with suppress(ClosedByPeer):  # the reader finds out, too, and knows the code
+            async for item in self._queue:
+                if isinstance(item, bytes):
+                    await self._socket.send(item, compress=self._compresses and len(item) >= COMPRESSED_FROM_BYTES)
+                    continue
                 await self._socket.close(item, REASONS.get(item, ""))
-                await self._drain()
-            else:
-                assert item is not None
-                await self._socket.send(item, compress=self._compresses and len(item) >= COMPRESSED_FROM_BYTES)
-
-    async def _drain(self) -> None:
-        """Give the client some seconds to answer a close frame, then end TCP."""
-        await trio.sleep(CLOSE_GRACE_SECONDS)
-        self._end(lingers=False)
+                await trio.sleep(CLOSE_GRACE_SECONDS)
+                self._end(lingers=False)
+                return
 
     async def _watch(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import trio
@@ -13,6 +14,7 @@ from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Event,
+    Message,
     Ping,
     Pong,
     RejectConnection,
@@ -42,6 +44,7 @@ class WebSocket:
     def __init__(self, stream: trio.SocketStream, behaviour: Behaviour) -> None:
         self._stream = stream
         self._behaviour = behaviour
+        self._sending = trio.Lock()
         self._protocol = WSConnection(ConnectionType.SERVER)
         self._deflate: zlib._Compress | None = None
         self.query: dict[str, str] = {}
@@ -126,19 +129,16 @@ class WebSocket:
             data = data[len(piece) :]
 
     def _frames(self, data: bytes, *, text: bool) -> bytes:
-        size = self._behaviour.fragment_bytes or max(len(data), 1)
-        if text:
-            whole = data.decode()
-            parts = [whole[start : start + size] for start in range(0, len(whole), size)]
+        whole: Any = data.decode() if text else data
+        size = self._behaviour.fragment_bytes or max(len(whole), 1)
+        parts = [whole[start : start + size] for start in range(0, len(whole), size)]
+        try:
             return b"".join(
-                self._protocol.send(TextMessage(part, message_finished=index == len(parts) - 1))
+                self._protocol.send(Message(data=part, message_finished=index == len(parts) - 1))
                 for index, part in enumerate(parts)
             )
-        pieces = [data[start : start + size] for start in range(0, len(data), size)]
-        return b"".join(
-            self._protocol.send(BytesMessage(piece, message_finished=index == len(pieces) - 1))
-            for index, piece in enumerate(pieces)
-        )
+        except LocalProtocolError:
+            raise ClosedByPeer(None) from None
 
     async def send_half(self, payload: bytes) -> None:
         """The first half of a frame."""
@@ -166,6 +166,7 @@ class WebSocket:
 
     async def _write(self, data: bytes) -> None:
         try:
-            await self._stream.send_all(data)
+            async with self._sending:
+                await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ClosedByPeer(None) from None

@@ -15,6 +15,8 @@ INVALID_LIMIT = 10_000
 INVALID_SECONDS = 600.0
 UNLIMITED_GLOBALLY = ("/interactions/", "/webhooks/")
 """Routes of interactions are not bound to the global limit ("Receiving and Responding", Endpoints)."""
+WITHOUT_BUCKET = "POST /interactions/"
+"""The callback has no bucket and no such headers: hikari's routes say so (has_ratelimits)."""
 DEFAULT_RULE = (50, 1.0)
 RULES: dict[str, tuple[int, float]] = {
     "POST /channels/{channel_id}/messages": (5, 5.0),
@@ -72,6 +74,8 @@ class Limits:
             if len(self._lately) >= self.global_per_second:
                 return self.globally(1.0 - (now - self._lately[0]))
             self._lately.append(now)
+        if route.startswith(WITHOUT_BUCKET):
+            return Verdict(())
         return self._take(route, resource, now)
 
     def _take(self, route: str, resource: str, now: float) -> Verdict:
