@@ -70,7 +70,7 @@ class Signals:
                     self._refused.add(peer.id)
 
     async def _answer(self, peer: Peer, press: str, text: str) -> None:
-        """Shown to who has pressed: ``press`` is ``{user}:…``. The message with the button is ours, so the app is in its channel."""
+        """To who has pressed: ``press`` is ``{user}:…``. The message with the button is ours, so the app is in its channel."""
         with suppress(GatewayError, SlackError):
             channel = await self._places.find(peer)
             where = {"channel": channel} if peer.thread is None else {"channel": channel, "thread_ts": peer.thread}

@@ -16,20 +16,27 @@ from gatewayd.model.message.payload import RichText, Span, SpanKind
 LONGEST_MARKDOWN: Final = 12_000
 """Characters of one append (chat.appendStream, ``markdown_text``)."""
 
+_LONGEST_WORD: Final = 100
+"""Characters. Some languages have no spaces."""
+
 _MARKS: Final[tuple[tuple[SpanKind, str], ...]] = (("bold", "**"), ("italic", "_"), ("strike", "~~"))
 _MAY_BEGIN: Final = re.compile(r"[*_~`\[<|$\\]")
-_MAY_BEGIN_A_LINE: Final = re.compile(r"[ \t]*(?:[-+#>|=]|[0-9]{1,9}[.)]?\Z)")
+_MAY_BEGIN_A_LINE: Final = re.compile(r"[ \t]*(?:[-+#>|=—]|[0-9]{1,9}[.)]?\Z)")
 _SPECIAL: Final = re.compile(r"[\\`*_~\[\]]")
 _TICKS: Final = re.compile(r"`+")
 _SAFE_IN_URL: Final = "%/:=&?~#+!$,;'@*-._"
 
 
 def settled(rich: RichText) -> int:
-    """Up to where ``rich`` stays as it is when more text comes behind it, as far as can be told."""
+    """Up to where ``rich`` stays as it is when more text comes behind it, as far as can be told. The last word waits for the next
+    one, so that what is appended begins with no white space, which may get lost."""
     text, length = rich.text, len(rich.text)
     line = text.rfind("\n") + 1
     sign = _MAY_BEGIN.search(text, line)
     end = line if _MAY_BEGIN_A_LINE.match(text, line) else length if sign is None else sign.start()
+    written = len(text[:end].rstrip())
+    word = max(text.rfind(" ", 0, written), text.rfind("\n", 0, written)) + 1
+    end = word if written - word <= _LONGEST_WORD else written
     for span in sorted(rich.spans, key=lambda span: span.start, reverse=True):
         if span.start < end and (end < span.end or span.end == length):
             end = span.start
