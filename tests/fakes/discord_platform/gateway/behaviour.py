@@ -32,7 +32,7 @@ class Behaviour(Struct):
     reads: bool = True
     """False: what the client sends stays in the sockets' buffers."""
     answers_close: bool = True
-    """False: a close frame is not answered, and TCP stays open."""
+    """False: a close frame is not answered, TCP stays open, and missing heartbeats end nothing."""
     refuses: bool = False
     """An outage: connections are reset before the handshake."""
     unavailable: int | None = None

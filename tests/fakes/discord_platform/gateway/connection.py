@@ -159,7 +159,7 @@ class Connection:
             await trio.sleep_until(self._heard_at + seconds)
             if trio.current_time() - self._heard_at < seconds:
                 continue
-            if self._state.behaviour.checks_heartbeats:
+            if self._state.behaviour.checks_heartbeats and self._state.behaviour.answers_close:
                 self.close(4000)
                 return
             self._heard_at = trio.current_time()
