@@ -48,7 +48,7 @@ def test_what_is_settled_stays(parts: list[str], step: int) -> None:
     [
         ("Hello there", "Hello "),
         ("Hello you **bo", "Hello "),
-        ("Hello you **bold**", "Hello "),
+        ("Hello you **bold**", "Hello you "),
         ("Hello **bold** you", "Hello bold "),
         ("Hello **bold as me** you", "Hello bold as me "),
         ("A link [link", "A "),
