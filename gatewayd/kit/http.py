@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -128,14 +128,15 @@ async def exchange(
     timeout_seconds: float,
     at_most_bytes: int,
     repeatable: bool,
-    content: bytes | None = None,
+    content: bytes | AsyncIterable[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpReply:
     """One request and its whole response, whatever its status.
 
     ``what`` stands for the URL in errors, e.g. "Telegram sendMessage". ``timeout_seconds`` bounds the whole, also for a server
     that answers byte by byte. ``repeatable``: to send it twice does no harm. It is sent again if the time-out has passed while
-    this process stood still.
+    this process stood still. ``content`` in pieces can be read from its beginning again, and its length is in ``headers``; its
+    errors pass.
 
     :raises TryAgain: surely not sent (not one byte was written), or ``repeatable``.
     :raises OutcomeUnknown: it failed after the first byte was written.
@@ -196,7 +197,7 @@ def _build(
     client: httpx2.AsyncClient,
     method: str,
     url: str,
-    content: bytes | None,
+    content: bytes | AsyncIterable[bytes] | None,
     headers: Mapping[str, str] | None,
     progress: "_Progress",
 ) -> httpx2.Request:

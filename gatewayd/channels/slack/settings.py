@@ -91,7 +91,8 @@ def _wrong_tokens(settings: SlackSettings) -> list[str]:
     for key, secret, pattern, what in wanted:
         if secret is not None and not pattern.fullmatch(secret.reveal()):
             kind = next((kind for begin, kind in _KINDS if begin.match(secret.reveal())), "something else")
-            found.append(f"{key} must be {what}, and it is {kind}")
+            rest = " with something that is not part of one" if kind == what else ""
+            found.append(f"{key} must be {what}, and it is {kind}{rest}")
     return found
 
 

@@ -21,11 +21,12 @@ class Answer(Struct, frozen=True):
 
 
 class AuthTest(Struct, frozen=True):
-    """auth.test: whose token it is. ``team_id`` is the workspace, ``user_id`` the bot's user, ``bot_id`` the bot of the app."""
+    """auth.test: whose token it is. ``team_id`` is the workspace, ``user_id`` the bot's user, ``bot_id`` the bot of the app;
+    a person's token has none."""
 
     team_id: str
     user_id: str
-    bot_id: str
+    bot_id: str | None = None
     team: str = ""
     user: str = ""
     url: str = ""
