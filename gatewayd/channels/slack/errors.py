@@ -86,7 +86,6 @@ SPECIAL: Final[dict[str, tuple[ErrorKind, str]]] = {
     "bot_not_found": ("rejected", "there is no such bot"),
     "bots_not_found": ("rejected", "there is no such bot"),
     "not_enough_users": ("rejected", _BUG),
-    "too_many_users": ("rejected", _BUG),
     "user_disabled": ("rejected", "this person's account is deactivated"),
     "user_not_found": ("rejected", "there is no such person in the workspace"),
     "user_not_in_channel": ("rejected", "this person is not in the channel"),
@@ -122,8 +121,6 @@ SPECIAL: Final[dict[str, tuple[ErrorKind, str]]] = {
     "rate_limited": ("again", _LATER),
     "reserved_username": ("rejected", _BUG),
     "thread_not_found": ("rejected", "there is no such thread, or its first message was deleted"),
-    "too_many_attachments": ("rejected", _BUG),
-    "too_many_contact_cards": ("rejected", _BUG),
     "update_failed": ("perhaps", "Slack failed"),
     # A draft of a person
     "draft_already_deleted": ("rejected", _BUG),
@@ -253,6 +250,8 @@ def _row(name: str) -> tuple[ErrorKind | None, str]:
         return COMMON[name]
     if name in SPECIAL:
         return SPECIAL[name]
+    if name.startswith("too_many_"):
+        return "rejected", "it has too many parts for Slack"
     # Slack adds reasons for which a workspace forbids something, and keeps the beginning of the name.
     if name.startswith(("restricted_action_", "slack_connect_")):
         return "rejected", _ADMIN
