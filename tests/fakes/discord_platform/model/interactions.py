@@ -237,7 +237,7 @@ class Interactions:
         if webhook_id != self._world.application.id:
             return None
         interaction = self._by_token.get(token)
-        if interaction is None or trio.current_time() - interaction.made_at > TOKEN_SECONDS:
+        if interaction is None or trio.current_time() - interaction.made_at >= TOKEN_SECONDS:
             raise ApiError(401, 50027, "Invalid Webhook Token")
         if interaction.answer is None:
             raise unknown("Webhook")

@@ -27,7 +27,6 @@ RULES: dict[str, tuple[int, float]] = {
     "PUT /channels/{channel_id}/messages/{message_id}/reactions/{emoji_name}/@me": (1, 0.25),
     "POST /webhooks/{webhook_id}/{webhook_token}": (5, 2.0),
     "PATCH /webhooks/{webhook_id}/{webhook_token}/messages/@original": (5, 2.0),
-    "PUT /applications/{application_id}/commands": (2, 60.0),
 }
 """Requests and seconds by route, near what the real API says today. They are no promise of Discord's: clients read headers."""
 
