@@ -58,7 +58,7 @@ class TurnRunner:
         self.slots = Slots(config.limits.turns, shared=len(config.accounts) > 1)
         configured.follow(self.reconfigure)
         self._lanes: dict[str, Lane] = {}
-        # By chat: the lane whose turn still runs after the chat's messages got another route.
+        # By chat: the lane in which a turn of it goes on after the chat's messages got another route.
         self._former_lanes: dict[ConversationId, Lane] = {}
         # Session keys in which no turn may begin yet, see ``_leave``.
         self._closed: Counter[str] = Counter()
@@ -85,17 +85,26 @@ class TurnRunner:
         another agent when its own one is gone, or has seen nothing of it. For a turn that runs see ``hand_over_turns``."""
         self.slots.resize(config.limits.turns, shared=len(config.accounts) > 1)
         self._former_lanes = {}
+        moved: list[WaitingMessage] = []
         for lane in self._lanes.values():
             if lane.turn is not None:
                 self._reconsider(lane, lane.turn)
-        waiting = sorted(waiting for lane in self._lanes.values() for waiting in lane.take_moved(self._belongs))
-        self._distribute(waiting)
+            moved += lane.take_moved(self._belongs)
+            for waiting in lane.waiting:
+                if waiting.begun_in == lane.key:
+                    self._goes_on_in(lane, waiting.row)
+        self._distribute(sorted(moved))
 
-    def _reconsider(self, lane: Lane, turn: LiveTurn) -> None:
-        row = turn.rows[-1]
+    def _goes_on_in(self, lane: Lane, row: InboundRow) -> bool:
+        """A turn goes on in this lane. Returns whether the messages of its chat have another route now."""
         is_elsewhere = self._route_of(row).session_key != lane.key
         if is_elsewhere:
             self._former_lanes[conversation_of(row)] = lane
+        return is_elsewhere
+
+    def _reconsider(self, lane: Lane, turn: LiveTurn) -> None:
+        row = turn.rows[-1]
+        is_elsewhere = self._goes_on_in(lane, row)
         if turn.phase == "resting" and not self._has_account(row):
             turn.stop("account_removed")
         elif turn.route.agent_id not in self._configured.agents and turn.phase != "core":
@@ -156,7 +165,7 @@ class TurnRunner:
         return True
 
     def _lanes_for(self, envelope: InboundEnvelope, route: Route) -> list[Lane]:
-        """The lane of the chat, and the one that still runs a turn for it."""
+        """The lane of the chat, and the one in which a turn of it goes on."""
         both = self._lanes.get(route.session_key), self._former_lanes.get(envelope.conversation)
         return [lane for lane in both if lane is not None]
 
@@ -264,9 +273,11 @@ class TurnRunner:
             self._closed -= Counter([session_key])
             self._idle.notify()
 
-    def _is_closed(self, lane: Lane) -> bool:
-        """Whether the next turn may not begin yet: in its session, or because it is still being noted where it was begun."""
-        return lane.key in self._closed or lane.waiting[0].row.session_key in self._closed
+    def _must_wait(self, lane: Lane) -> bool:
+        """Whether its next turn may not begin yet. A chat gets one answer after the other, also from different agents."""
+        row = lane.waiting[0].row
+        goes_on_in = self._former_lanes.get(conversation_of(row), lane)
+        return goes_on_in is not lane or lane.key in self._closed or row.session_key in self._closed
 
     def _mode_of(self, row: InboundRow) -> QueueMode:
         account = self._configured.accounts.get((row.envelope.channel, row.envelope.account))
@@ -275,18 +286,13 @@ class TurnRunner:
 
     async def _run_lane(self, lane: Lane) -> None:
         while lane.waiting and not self._draining:
-            envelope = lane.waiting[0].row.envelope
-            former = self._former_lanes.get(conversation_of(lane.waiting[0].row), lane)
-            if former is not lane and former.turn is not None:
-                # A chat gets one answer after the other, also from different agents.
-                await former.turn.wait_ended()
-                continue
-            if self._is_closed(lane):
+            if self._must_wait(lane):
                 await self._idle.wait()
                 continue
+            envelope = lane.waiting[0].row.envelope
             slot = self.slots.of(f"{envelope.channel}/{envelope.account}")
             has_slot = await lane.wait_for(slot)
-            if lane.waiting and not self._draining and not self._is_closed(lane):
+            if lane.waiting and not self._draining and not self._must_wait(lane):
                 await self._run_turn(lane, slot, has_slot=has_slot)
             elif has_slot:
                 slot.release()

@@ -1,7 +1,8 @@
 """A turn that ran when the daemon was killed: taken up, run again, or reported, and never two of these."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
@@ -491,3 +492,47 @@ async def test_a_turn_that_its_new_agent_has_not_seen_goes_back_to_where_it_was_
         house.configured.replace(replace(bound_to_other(), sessions=SessionsSection()))
         assert await after(house, row) == ("done", "answered")
         assert agents.order == [f"resumed turn-{row}"]
+
+
+ANOTHER_AGENT = replace(bound_to_other("chat"), sessions=SessionsSection())
+"""It gets the chats that the first agent has had."""
+
+
+@asynccontextmanager
+async def one_without_a_slot(tmp_path: Path) -> AsyncIterator[tuple[House, GoingOn, Gate, InboundRow]]:
+    """Two turns go on at their agent over a restart. One row waits for its slot, because only one turn may run."""
+    async with open_house(tmp_path, Gate()) as house:
+        rows = [await house.say("one", peer=Peer("dm", peer)) for peer in ("7", "8")]
+        await trio.testing.wait_all_tasks_blocked()
+    agents = GoingOn()
+    agents.script = gate = Gate()
+    async with open_house(
+        tmp_path, agents=agents, config=replace(ANOTHER_AGENT, bindings=(), limits=LimitsSection(turns=1))
+    ) as house:
+        await trio.testing.wait_all_tasks_blocked()
+        [taken] = [turn.request.peer for turn in agents.resumed]
+        yield house, agents, gate, next(row for row in rows if row.envelope.peer != taken)
+        gate.gate.set()
+
+
+async def test_a_chat_that_goes_to_another_agent_gets_one_answer_after_the_other_also_when_the_first_has_no_slot(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with one_without_a_slot(tmp_path) as (house, agents, gate, waits):
+        house.configured.replace(ANOTHER_AGENT)
+        said = await house.say("next", peer=waits.envelope.peer)
+        await anyio.sleep(5)
+        assert (len(agents.resumed), agents.turns) == (2, [])
+        gate.gate.set()
+        assert (await house.ended(said)).reason == "answered"
+        assert [turn.request.agent_id for turn in agents.turns] == ["other"]
+
+
+async def test_a_stop_in_a_chat_that_goes_to_another_agent_finds_the_turn_that_has_no_slot(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with one_without_a_slot(tmp_path) as (house, agents, _, waits):
+        house.configured.replace(replace(ANOTHER_AGENT, limits=LimitsSection(turns=1)))
+        await house.say("/stop", peer=waits.envelope.peer)
+        assert await after(house, waits.id) == ("done", "stopped")
+        assert [turn_id for _, turn_id in agents.stopped] == [f"turn-{waits.id}"]
