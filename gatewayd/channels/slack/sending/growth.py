@@ -4,9 +4,7 @@ A stream ends five minutes after its start, whatever is appended (slackapi/node-
 ``message_not_in_streaming_state`` from then on. It stays the same message, which chat.update can change when it is no stream any
 more (slackapi/python-slack-sdk, pull request 1880); before, that is a ``streaming_state_conflict``.
 
-All replies of a workspace share the limits of a method ("Rate limits", and the method's page: chat.startStream and stopStream 20
-calls a minute, appendStream 100). Growth takes a part of them, and goes without a call when its part is used up, so that no end
-of a reply waits for the growth of another one.
+All replies of a workspace share the limits of a method (see ``limits``). Growth goes without a call that would have to wait.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +20,6 @@ from gatewayd.channels.slack.sending.places import MessageId
 from gatewayd.channels.slack.sending.streamed import settled, to_markdown
 from gatewayd.channels.slack.wire.answers import AuthTest, Posted
 from gatewayd.kit.json import Malformed, decode
-from gatewayd.kit.network.rate import Pace
 from gatewayd.model.errors import GatewayError, SendRejected, TryAgain
 from gatewayd.model.message.payload import Receipt, RichText, SendText
 
@@ -62,8 +59,6 @@ class Streams:
         self._log = log
         self._open: dict[MessageId, _Stream] = {}
         self._refused: set[str] = set()
-        self._starts = Pace(5, 15 / 60)
-        self._appends = Pace(20, 80 / 60)
 
     def __contains__(self, message: MessageId) -> bool:
         return message in self._open
@@ -71,19 +66,18 @@ class Streams:
     async def begin(self, payload: SendText, channel: str) -> Receipt | None:
         """Begin a reply as a stream. None: it is to be sent as a message, because no stream is to be had for it.
 
-        :raises OutcomeUnknown: it was perhaps begun. :raises TryAgain, NeedsOperator, SendRejected: nothing was begun.
+        :raises OutcomeUnknown: it was perhaps begun. :raises NeedsOperator, SendRejected: nothing was begun.
         """
         thread, end, now = payload.peer.thread, settled(payload.body), anyio.current_time()
         begun = to_markdown(payload.body, 0, end)
         self._open = {message: stream for message, stream in self._open.items() if now - stream.began_at < _OVER_SECONDS}
         if thread is None or not begun or payload.peer.id in self._refused:
             return None
-        if len(self._open) >= MOST_STREAMS or self._starts.ready_at() > now:
+        if len(self._open) >= MOST_STREAMS or self._api.limits.seconds_until("chat.startStream"):
             return None
         recipient = await self._recipient(payload, channel, thread)
         if recipient is None:
             return None
-        self._starts.take(anyio.current_time())
         params = {"channel": channel, "thread_ts": thread, "markdown_text": begun, **recipient}
         try:
             posted = decode(await self._api.call("chat.startStream", params, repeatable=False, resource=channel), Posted)
@@ -94,10 +88,7 @@ class Streams:
             if len(self._refused) < _MOST_REFUSALS:
                 self._refused.add(payload.peer.id)
             return None
-        except TryAgain as error:
-            if error.after_seconds is None:
-                raise
-            self._starts.pause(anyio.current_time() + error.after_seconds)
+        except TryAgain:
             return None
         except Malformed:
             return Receipt()  # it said ok: the message is out
@@ -108,19 +99,18 @@ class Streams:
     async def append(self, message: MessageId, text: RichText) -> bool:
         """Append what is new and settled. False: it is no stream, or cannot go on as one.
 
-        :raises SendRejected: its reader has stopped it. :raises TryAgain, OutcomeUnknown: as SlackApi.call.
+        :raises SendRejected: its reader has stopped it. :raises OutcomeUnknown: it was perhaps appended.
         """
         stream, now, end = self._open.get(message), anyio.current_time(), settled(text)
         if stream is None or not stream.is_sure or now - stream.began_at >= STREAM_SECONDS:
             return False
         if text.text[: stream.shown] != stream.text[: stream.shown]:
             return False
-        if end <= stream.shown or self._appends.ready_at() > now:
+        if end <= stream.shown or self._api.limits.seconds_until("chat.appendStream"):
             return True
         added = to_markdown(text, stream.shown, end)
         if added is None:
             return False
-        self._appends.take(now)
         stream.is_sure = False
         try:
             await self._api.call(
@@ -134,12 +124,8 @@ class Streams:
             if refused.name == "stopped_by_user":
                 raise SendRejected("its reader has stopped this reply") from None
             return False
-        except TryAgain as error:
-            stream.is_sure = True
-            if error.after_seconds is None:
-                raise
-            # A limit of appendStream alone: the end of this reply does not need it.
-            self._appends.pause(now + error.after_seconds)
+        except TryAgain:
+            stream.is_sure = True  # and its end has not to wait for that
             return True
         stream.is_sure, stream.text, stream.shown = True, text.text, end
         return True

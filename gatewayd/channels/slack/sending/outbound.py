@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import anyio
 from msgspec import Raw
 
 from gatewayd.channels.slack.api import SlackApi
@@ -16,8 +15,7 @@ from gatewayd.channels.slack.sending.render import blocks_of, text_of
 from gatewayd.channels.slack.sending.signals import Signals
 from gatewayd.channels.slack.wire.answers import AuthTest, Posted
 from gatewayd.kit.json import Malformed, decode
-from gatewayd.kit.network.rate import Pace
-from gatewayd.model.errors import SendRejected, TryAgain
+from gatewayd.model.errors import SendRejected
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, RichText, SendText, Signal
 from gatewayd.ports.channel import ChannelServices
@@ -25,10 +23,9 @@ from gatewayd.ports.channel import ChannelServices
 STREAM_EVERY_SECONDS: Final = 1.0
 UPDATE_EVERY_SECONDS: Final = 2.0
 
-GROWTH_UPDATES: Final = (5, 25 / 60)
-"""How many at once, and how many a second, growth may use of chat.update's 50 calls a minute ("Rate limits", Tier 3), which all
-messages of a workspace share. The others are for the ends of replies, and for cards. What is not shown is shown by the next call,
-or by the end."""
+UPDATES_LEFT: Final = 20
+"""So many calls of chat.update growth leaves to the ends of replies, and to cards: all messages of a workspace share them. What
+is not shown is shown by the next call, or by the end."""
 
 _ABOUT_BLOCKS: Final = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_blocks_too_many", "block_mismatch")
 
@@ -54,7 +51,6 @@ class Sender:
         self._streams = Streams(api, self._finder, me, services.log)
         self._streaming = streaming
         self._previews = {"unfurl_links": link_previews, "unfurl_media": link_previews}
-        self._growth = Pace(*GROWTH_UPDATES)
 
     async def send(self, payload: SendText, *, key: str) -> Receipt:
         """See ``ports.channel.Channel.send``. An answer by ``response_url`` has no id, so a reply that grows is none."""
@@ -80,12 +76,7 @@ class Sender:
         """
         message = _named(payload.message_id)
         self._places.learn(payload.peer, message)
-        try:
-            await self._update(message, payload)
-        except TryAgain as error:
-            if error.after_seconds is not None:
-                self._growth.pause(anyio.current_time() + error.after_seconds)
-            raise
+        await self._update(message, payload)
         await self._signals.clear(payload.peer)
         return Receipt(payload.message_id)
 
@@ -100,10 +91,10 @@ class Sender:
     async def grow(self, peer: Peer, message_id: str, text: RichText) -> None:
         """See ``ports.channel.ShowsGrowth``."""
         message = _named(message_id)
-        if await self._streams.append(message, text) or self._growth.ready_at() > anyio.current_time():
+        if await self._streams.append(message, text):
             return
-        self._growth.take(anyio.current_time())
-        await self._update(message, EditText(peer, text, of=0, message_id=message_id))
+        if not self._api.limits.seconds_until("chat.update", leave=UPDATES_LEFT):
+            await self._update(message, EditText(peer, text, of=0, message_id=message_id))
 
     async def signal(self, signal: Signal) -> None:
         """See ``ports.channel.ShowsSignals``."""
