@@ -117,10 +117,12 @@ class WebSocket:
     """An open connection. Several tasks may use it at once. ``subprotocol`` is the one that the peer chose.
 
     It is read all the time, also while nobody receives: pings are answered, and what is received waits, within bounds.
+    ``heard_at`` is when the last bytes came, of a pong, say, on the clock of the event loop.
     """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream, subprotocol: str | None, max_message_bytes: int) -> None:
         self.subprotocol = subprotocol
+        self.heard_at = anyio.current_time()
         self._stream = stream
         self._max_bytes = max_message_bytes
         self._wire = Connection(ConnectionType.CLIENT)
@@ -222,6 +224,7 @@ class WebSocket:
             if not data:
                 self._end(WebSocketClosed("the connection ended without a close frame", by="network"))
                 return
+            self.heard_at = anyio.current_time()
             self._wire.receive_data(data)
             for event in self._wire.events():
                 await self._take(event)
