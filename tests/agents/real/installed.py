@@ -1,35 +1,30 @@
 """OpenCode and the OpenAgentic SDK as installed programs: where they are, projects for them, and their servers as processes.
 
-OpenCode is installed by npm, once, into a folder that git ignores. There is no lock file of npm's: it would list the binaries of
-the platform that wrote it only, and opencode-ai pins all of them exactly. The SDK is among the packages of the dev extra.
+OpenCode is installed by npm (opencode-ai pins its binaries exactly). The SDK is among the packages of the dev extra.
 """
 
-import fcntl
 import os
 import platform
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx2
 import msgspec
-import pytest
 import trio
 from msgspec import Struct
 
+from tests import npm
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-CACHE = ROOT / ".cache" / "agents"
 MODEL = "fake-1"
 API_KEY = "key-of-the-scripted-model"
 
-_INSTALL_SECONDS = 600
 _PROBE_SECONDS = 60
 _READY_SECONDS = 60.0
 _END_SECONDS = 10.0
@@ -38,37 +33,8 @@ _LIFE_SECONDS = 600
 
 
 def install_opencode() -> Path:
-    """The native binary of OpenCode, installed first if it is not there. Several processes may ask at once.
-
-    Skips the test where there is no npm; fails it where npm cannot install.
-    """
-    wanted = msgspec.json.decode((HERE / "package.json").read_bytes())["dependencies"]["opencode-ai"]
-    home = CACHE / f"opencode-{wanted}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with _locked(CACHE / "lock"):
-        if not home.exists():
-            if shutil.which("npm") is None:
-                pytest.skip("npm is not installed")
-            _install_into(home)
-        return _binary_in(home)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _install_into(home: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        shutil.copy(HERE / "package.json", scratch)
-        command = ["npm", "install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
-        assert done.returncode == 0, f"npm could not install OpenCode:\n{done.stdout}{done.stderr}"
-        _mark_binary(Path(scratch))
-        Path(scratch).rename(home)
-        Path(scratch).mkdir()  # what the context manager is going to remove
+    """The native binary of OpenCode, installed first if it is not there. See :func:`tests.npm.installed`."""
+    return _binary_in(npm.installed(HERE / "package.json", "opencode-ai", _mark_binary))
 
 
 def _mark_binary(home: Path) -> None:

@@ -71,6 +71,8 @@ class Application:
             "bot_require_code_grant": False,
             "verify_key": self.verify_key,
             "flags": self.flags(),
+            "flags_new": str(self.flags()),
+            "eligible_oauth2_scopes": ["bot", "applications.commands"],
             "hook": True,
             "storefront_available": False,
             "integration_types_config": {"0": {}},

@@ -85,7 +85,7 @@ class Messages:
         message = shapes.make_message(self._world.snowflakes.make(), channel.id, author, self._world.timestamp())
         message |= {
             "content": draft.content,
-            "embeds": draft.embeds,
+            "embeds": _rich(draft.embeds),
             "components": self.numbered(draft.components),
             "attachments": [self._cdn.store(channel.id, upload) for upload in draft.uploads],
         }
@@ -136,6 +136,8 @@ class Messages:
     def _number(self, component: Json) -> Json:
         self._component_id += 1
         numbered = {**component, "id": component.get("id", self._component_id % 1_000_000)}
+        if component.get("type") in shapes.SELECTS:
+            numbered = {"min_values": 1, "max_values": 1, **numbered}
         if "components" in component:
             numbered["components"] = self.numbered(component["components"])
         return numbered
@@ -173,6 +175,8 @@ class Messages:
         """What the author changes: a new edited_timestamp and MESSAGE_UPDATE."""
         if "components" in changes:
             changes = {**changes, "components": self.numbered(changes["components"] or [])}
+        if "embeds" in changes:
+            changes = {**changes, "embeds": _rich(changes["embeds"] or [])}
         message |= changes
         if uploads:
             message["attachments"] = [*message["attachments"], *(self._cdn.store(channel.id, upload) for upload in uploads)]
@@ -234,6 +238,11 @@ class Messages:
         }
         name = "MESSAGE_REACTION_ADD" if add else "MESSAGE_REACTION_REMOVE"
         self._world.publish_in(channel, name, data, reaction=True)
+
+
+def _rich(embeds: list[Json]) -> list[Json]:
+    """Embeds as they come back: those of a bot or a webhook are of type rich."""
+    return [{"type": "rich", **embed} for embed in embeds]
 
 
 def _partial(member: Json) -> Json:

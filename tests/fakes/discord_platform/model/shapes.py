@@ -23,6 +23,9 @@ MESSAGE_THREAD_STARTER = 21
 MESSAGE_CONTEXT_COMMAND = 23
 """Message types."""
 
+SELECTS = frozenset({3, 5, 6, 7, 8})
+"""Component types of select menus."""
+
 EPHEMERAL = 1 << 6
 LOADING = 1 << 7
 SUPPRESS_EMBEDS = 1 << 2

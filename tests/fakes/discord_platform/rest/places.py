@@ -94,7 +94,8 @@ class PlaceRoutes:
     def _active_threads(self, call: Call) -> Answer:
         """Newest first ("Guild Resource", List Active Guild Threads)."""
         threads = self._world.channels_of(self._guild(call), threads=True)
-        return Answer(self._threads([thread for thread in reversed(threads) if not thread.thread_state["archived"]]))
+        active = [thread for thread in reversed(threads) if not thread.thread_state["archived"]]
+        return Answer({**self._threads(active), "has_more": False})
 
     def _archived(self, call: Call, kind: int) -> Answer:
         """By archive_timestamp, newest first ("Channel Resource", List Public Archived Threads)."""

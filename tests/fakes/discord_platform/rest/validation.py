@@ -3,14 +3,13 @@
 from typing import Any
 
 from tests.fakes.discord_platform.errors import ApiError, Json, bad_choice, bad_length, invalid_form, required, too_long
-from tests.fakes.discord_platform.model import mentions
+from tests.fakes.discord_platform.model import mentions, shapes
 from tests.fakes.discord_platform.rest.bodies import Body
 
 CONTENT_LIMIT = 2000
 FILE_LIMIT_BYTES = 10 * 1024 * 1024
 EMBED_LIMITS = {"title": 256, "description": 4096}
 ROW, BUTTON, STRING_SELECT, TEXT_INPUT = 1, 2, 3, 4
-SELECTS = frozenset({STRING_SELECT, 5, 6, 7, 8})
 LINK, PREMIUM = 5, 6
 
 
@@ -93,7 +92,7 @@ def _check_component(path: str, component: Json, seen: set[str], *, alone: bool)
     kind = component.get("type")
     if kind == BUTTON:
         _check_button(path, component)
-    elif kind in SELECTS:
+    elif kind in shapes.SELECTS:
         if not alone:
             raise invalid_form(path, "COMPONENT_LAYOUT_WIDTH_EXCEEDED", "The specified component exceeds the maximum width")
         if kind == STRING_SELECT:
