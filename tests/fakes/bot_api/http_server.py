@@ -75,6 +75,8 @@ class Stream(Struct):
 
 Handler = Callable[[Request], Awaitable[Response | None]]
 StreamingHandler = Callable[[Request], Awaitable[Response | Stream | None]]
+Upgraded = Callable[[Request, trio.SocketStream], Awaitable[None]]
+"""Takes a connection over that a request wants to upgrade (RFC 9110, 7.8); it is closed afterwards."""
 
 
 async def listen(port: int) -> trio.SocketListener:
@@ -88,9 +90,9 @@ def port_of(listener: trio.SocketListener) -> int:
     return port
 
 
-async def serve_http(listener: trio.SocketListener, handle: StreamingHandler) -> None:
-    """Serve until cancelled."""
-    await trio.serve_listeners(partial(_serve_connection, handle), [listener])
+async def serve_http(listener: trio.SocketListener, handle: StreamingHandler, upgraded: Upgraded | None = None) -> None:
+    """Serve until cancelled. Without ``upgraded`` a request to upgrade is refused."""
+    await trio.serve_listeners(partial(_serve_connection, handle, upgraded), [listener])
 
 
 class _Requests:
@@ -136,22 +138,27 @@ class _Requests:
         self._begin()
 
 
-async def _serve_connection(handle: StreamingHandler, stream: trio.SocketStream) -> None:
+async def _serve_connection(handle: StreamingHandler, upgraded: Upgraded | None, stream: trio.SocketStream) -> None:
     requests = _Requests()
     try:
         async with stream:
             while data := await stream.receive_some(65536):
-                if not await _answer(stream, requests, data, handle):
+                if not await _answer(stream, requests, data, handle, upgraded):
                     return
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return
 
 
-async def _answer(stream: trio.SocketStream, requests: _Requests, data: bytes, handle: StreamingHandler) -> bool:
+async def _answer(
+    stream: trio.SocketStream, requests: _Requests, data: bytes, handle: StreamingHandler, upgraded: Upgraded | None
+) -> bool:
     """Feed ``data`` and answer what it completes. False: the connection is over."""
     try:
         requests.parser.feed_data(data)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        if upgraded is not None and isinstance(error, httptools.HttpParserUpgrade):
+            await upgraded(requests.whole.pop(), stream)
+            return False
         await stream.send_all(encode(Response(400, b"", "text/plain"), keep_alive=False))
         return False
     if requests.too_large:

@@ -1,0 +1,1 @@
+"""How the app is told: payloads, their retries, Socket Mode, and HTTP."""
