@@ -137,30 +137,31 @@ class RunningServer(Struct, frozen=True):
 @asynccontextmanager
 async def opencode_server(binary: Path, project: Project, *, password: str | None = None) -> AsyncIterator[RunningServer]:
     """``opencode serve``, ready; ended at exit."""
-    port = _free_port()
+    port = free_port()
     command = [str(binary), "serve", "--hostname", "127.0.0.1", "--port", str(port)]
     env = {"OPENCODE_SERVER_PASSWORD": password} if password is not None else {}
     # Before it says this it takes requests that it never answers.
     ready = "opencode server listening on"
-    async with _serving(command, project, env, port, lambda output: ready in output) as server:
+    async with serving(command, project, env, port, lambda output: ready in output) as server:
         yield server
 
 
 @asynccontextmanager
 async def openagentic_server(project: Project, *, deltas: bool = True, token: str | None = None) -> AsyncIterator[RunningServer]:
     """The OpenAgentic server, ready; ended at exit. ``deltas``: by our launcher, which streams texts; else ``oa serve``."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, str(ROOT / "contrib/examples/openagentic_server.py")] if deltas else [*oa_command(), "serve"]
     env = {"OA_SERVER_TOKEN": token} if token is not None else {}
     address = ["--host", "127.0.0.1", "--port", str(port)]
-    async with _serving([*command, *address], project, env, port, lambda output: _listens(port)) as server:
+    async with serving([*command, *address], project, env, port, lambda output: _listens(port)) as server:
         yield server
 
 
 @asynccontextmanager
-async def _serving(
+async def serving(
     command: Sequence[str], project: Project, env: Mapping[str, str], port: int, is_ready: Callable[[str], bool]
 ) -> AsyncIterator[RunningServer]:
+    """A server of this command, once ``is_ready`` says so of its output; ended at exit."""
     output = project.directory.with_name(f"output-{port}")
     with output.open("wb") as file:
         process = await trio.lowlevel.open_process(
@@ -188,7 +189,7 @@ async def _serving(
                     await trio.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,7 +1,8 @@
 """Looks up what was sent: by the key in a message's metadata ("Message metadata"), which conversations.history gives back with
 ``include_all_metadata``. A stream begins without metadata, so it is known by its thread, its author, its time and its words."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any, Final
 
 from msgspec import Struct
@@ -33,12 +34,12 @@ def metadata_of(key: str) -> dict[str, Any]:
     return {"event_type": EVENT_TYPE, "event_payload": {KEY: key}}
 
 
-class _Event(Struct):
+class _Event(Struct, frozen=True):
     event_type: str = ""
     event_payload: dict[str, Any] = {}
 
 
-class Found(Struct):
+class Found(Struct, frozen=True):
     """One message of a history, as far as it is read here."""
 
     ts: str
@@ -56,7 +57,7 @@ class Found(Struct):
         return value if isinstance(value, str) else None
 
 
-class _Page(Struct):
+class _Page(Struct, frozen=True):
     messages: list[Found]
     has_more: bool = False
     response_metadata: Metadata = Metadata()
@@ -100,11 +101,12 @@ class Finder:
     async def _find(self, payload: SendText, key: str, since: float) -> Receipt | None:
         channel = await self._places.find(payload.peer)
         streams: list[str] = []
-        async for message in self._messages(channel, payload.peer.thread, since - CLOCK_SECONDS):
-            if message.key == key:
-                return Receipt(str(MessageId(channel, message.ts)))
-            if payload.grows and self._is_stream(message, payload, since):
-                streams.append(message.ts)
+        async with aclosing(self._messages(channel, payload.peer.thread, since - CLOCK_SECONDS)) as messages:
+            async for message in messages:
+                if message.key == key:
+                    return Receipt(str(MessageId(channel, message.ts)))
+                if payload.grows and self._is_stream(message, payload, since):
+                    streams.append(message.ts)
         if len(streams) > 1:
             raise OutcomeUnknown("two streams in this thread may be this reply")
         return Receipt(str(MessageId(channel, streams[0]))) if streams else None
@@ -117,7 +119,7 @@ class Finder:
         said, meant = _letters(message.text), _letters(payload.body.text)
         return is_ours and message.key is None and in_time and (meant.startswith(said) or said.startswith(meant))
 
-    async def _messages(self, channel: str, thread: str | None, oldest: float) -> AsyncIterator[Found]:
+    async def _messages(self, channel: str, thread: str | None, oldest: float) -> AsyncGenerator[Found, None]:
         """All messages since ``oldest``. :raises OutcomeUnknown: they are too many."""
         method = "conversations.history" if thread is None else "conversations.replies"
         params: dict[str, Any] = {"channel": channel, "oldest": f"{oldest:.6f}", "limit": PAGE, "include_all_metadata": True}

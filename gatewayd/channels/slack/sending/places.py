@@ -30,11 +30,11 @@ class MessageId(NamedTuple):
         return None if found is None else cls(found[1], found[2])
 
 
-class _Conversation(Struct):
+class _Conversation(Struct, frozen=True):
     id: str
 
 
-class _Opened(Struct):
+class _Opened(Struct, frozen=True):
     channel: _Conversation
 
 
