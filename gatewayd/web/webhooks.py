@@ -8,7 +8,6 @@ checks a signature or secret; without it nothing is journaled.
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from math import inf
 from typing import Final, cast
 from urllib.parse import unquote
 
@@ -20,8 +19,9 @@ from msgspec import Struct
 
 from gatewayd.actor.border import Bug, third_party, trace_of
 from gatewayd.hub.accounts.account import AccountActor
+from gatewayd.hub.accounts.calls import CallCut, DriverCalls
 from gatewayd.hub.gateway import Gateway
-from gatewayd.model.errors import GatewayError, NotFound
+from gatewayd.model.errors import GatewayError, NotFound, TryAgain
 from gatewayd.ports.channel import ChecksHeaders, ReceivesWebhooks, WebhookReply, WebhookRequest
 from gatewayd.web.http.bodies import require_ready
 from gatewayd.web.http.errors import HttpError, error_of, error_of_status
@@ -40,6 +40,7 @@ log = structlog.get_logger("gatewayd.web.webhooks")
 class Receipt(Struct, frozen=True):
     """The response, and what ``received`` of the channel needs after it."""
 
+    calls: DriverCalls
     reply: WebhookReply
     request: WebhookRequest
     receiver: ReceivesWebhooks
@@ -90,14 +91,15 @@ class WebhookDesk:
             that the platform gives), bad_request or internal.
         """
         actor, receiver = self._admit(channel, account, request.method)
-        seconds = actor.plugin.webhook_answer_seconds
+        calls, seconds = actor.calls, actor.plugin.webhook_answer_seconds
+        assert calls is not None, "its channel is open"
         with trio.move_on_after(seconds):
             reply = self._receive(receiver, request, channel, account)
             if reply.status == 404:
                 raise _not_found()
             if reply.status < 400 and (reply.envelopes or reply.reports):
                 await self._deliver(actor, reply, channel, account)
-            return Receipt(reply=reply, request=request, receiver=receiver)
+            return Receipt(calls, reply, request, receiver)
         raise HttpError("overloaded", f"the message was not journaled within {seconds:g} s: send it again")
 
     def afterwards(self, receipt: Receipt) -> None:
@@ -168,31 +170,19 @@ class WebhookDesk:
 
     async def _work(self) -> None:
         while True:
-            # One scope for many receipts, which is cheaper; only a time-out ends it.
-            with trio.CancelScope() as scope:
-                while True:
-                    receipt = self._next_nowait()
-                    if receipt is None:
-                        scope.deadline = inf
-                        receipt = await self._done.receive()
-                    scope.deadline = trio.current_time() + AFTERWARDS_SECONDS
-                    await _do_afterwards(receipt)
-            log.warning("webhook_followup_timed_out", seconds=AFTERWARDS_SECONDS)
-
-    def _next_nowait(self) -> Receipt | None:
-        """Without a checkpoint for each: many connections may respond within one run of the event loop."""
-        try:
-            return self._done.receive_nowait()
-        except trio.WouldBlock:
-            return None
+            await _do_afterwards(await self._done.receive())
 
 
 async def _do_afterwards(receipt: Receipt) -> None:
+    work = partial(receipt.receiver.received, receipt.request, receipt.reply)
     try:
-        with third_party():
-            await receipt.receiver.received(receipt.request, receipt.reply)
-    except* Exception as group:
-        log.error("webhook_followup_failed", exception=trace_of(group))
+        await receipt.calls.call(work, within_seconds=AFTERWARDS_SECONDS)
+    except CallCut:
+        log.warning("webhook_followup_timed_out", seconds=AFTERWARDS_SECONDS)
+    except TryAgain as error:
+        log.warning("webhook_followup_failed", reason=error.reason)
+    except Exception as error:
+        log.error("webhook_followup_failed", exception=trace_of(error))
 
 
 def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookReply | None:

@@ -62,6 +62,7 @@ class HookChannel:
         self.seen: list[WebhookRequest] = []
         self.followed_up: list[str] = []
         self.on_follow_up: trio.Event | None = None
+        self.ignores_cancellation = False
         self.on_send: trio.Event | None = None
         self.sending = 0
 
@@ -101,7 +102,8 @@ class HookChannel:
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         if self.on_follow_up is not None:
-            await self.on_follow_up.wait()
+            with trio.CancelScope(shield=self.ignores_cancellation):
+                await self.on_follow_up.wait()
         self.followed_up.extend(envelope.event_key for envelope in reply.envelopes)
         if b"explode" in request.body:
             raise RuntimeError("a bug after the answer")

@@ -229,10 +229,12 @@ async def test_what_follows_an_answer_cannot_hurt_and_is_bounded(
         assert driver.followed_up[-1] == "after"
 
 
-async def test_what_follows_an_answer_may_not_take_for_ever(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize("obeys", [True, False])
+async def test_what_follows_an_answer_may_not_take_for_ever(tmp_path: Path, clock: trio.testing.MockClock, obeys: bool) -> None:
     async with open_site(tmp_path) as site, site.dial() as client:
         driver = site.hook()
-        driver.on_follow_up = trio.Event()
+        driver.on_follow_up = release = trio.Event()
+        driver.ignores_cancellation = not obeys
         for n in range(WORKERS):
             await client.ask(post(update(f"k{n}")))
         await trio.sleep(AFTERWARDS_SECONDS + 1)
@@ -241,6 +243,7 @@ async def test_what_follows_an_answer_may_not_take_for_ever(tmp_path: Path, cloc
             await other.ask(post(update("after")))
         await trio.sleep(1)
         assert driver.followed_up == ["after"]
+        release.set()
 
 
 @both_paths

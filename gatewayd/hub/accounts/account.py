@@ -14,18 +14,17 @@ import trio
 from msgspec import Struct, structs
 
 from gatewayd.actor.backoff import Backoff
-from gatewayd.actor.border import describe, sole, third_party
+from gatewayd.actor.border import describe, third_party
 from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, UnexpectedReturn
-from gatewayd.hub.accounts import growth
+from gatewayd.hub.accounts.calls import DriverCalls
 from gatewayd.hub.accounts.checked import checked
 from gatewayd.hub.accounts.context import AccountContext, Journal, Services
-from gatewayd.hub.accounts.recall import recall
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.accounts.transport import Reporter, Transport
 from gatewayd.hub.outbox.queue import MailboxStatistics
 from gatewayd.model.config import AccountSettings, BrokenPlugin, GatewayConfig
-from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, SendRejected, StoreRefused, TryAgain
+from gatewayd.model.errors import Conflict, NeedsOperator, Overloaded, StoreRefused, TryAgain
 from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
@@ -38,16 +37,13 @@ from gatewayd.ports.channel import (
     Channel,
     ChannelOpener,
     ChannelPlugin,
-    FetchesMedia,
     LimitsText,
-    ShowsSignals,
 )
 
 DELIVERIES = 64
 """How many deliver calls of one account run at once; further calls wait."""
 DELIVERIES_WAITING = 1024
 """How many deliver calls may wait. A driver that calls deliver in a loop meets this bound before it fills the memory."""
-_SIGNAL_SECONDS = 10.0
 _LONGEST_ROW_BACKOFF = 300.0
 _REPORT_REASON_MAX = 200
 
@@ -64,7 +60,7 @@ class AccountActor:
     """The account, as the rest of the hub sees it. ``run`` is one life of it, called by the supervisor.
 
     ``held``: an operator has stopped it, so only an operator starts it. ``removed``: it is not in the configuration any more.
-    ``closed`` is set when the channel closes that is open now.
+    ``calls`` are the calls into the channel that is open now, or was the last; ``closed`` is set when that channel closes.
     """
 
     def __init__(
@@ -87,6 +83,7 @@ class AccountActor:
         self._opener = opener
         self._context = context
         self._child = child
+        self.calls: DriverCalls | None = None
         self._journal: Journal | None = None
         self._log = context.log.bind(channel=settings.channel, account=settings.account)
         self._last_inbound_at: float | None = None
@@ -220,25 +217,18 @@ class AccountActor:
 
     async def signal(self, signal: Signal) -> None:
         """Show a signal, for example typing, where the channel can. Best effort: errors, or a missing connection, are ignored."""
-        channel = self.channel
-        if channel is None or self._child().state != "running":
-            return
-        try:
-            with trio.move_on_after(_SIGNAL_SECONDS), third_party():
-                if isinstance(channel, ShowsSignals):
-                    await channel.signal(signal)
-        except* Exception as group:
-            self._log.debug("signal_failed", reason=describe(sole(group), self._context.redact))
+        if (calls := self._connected_calls()) is not None:
+            await calls.signal(signal)
 
     def grows_every(self, peer: Peer) -> float | None:
         """The least pause between two calls of ``grow`` in this chat, in seconds. None: no reply may begin to grow there now."""
-        wanted = self.settings.frame.growing and self.plugin.grows and self._child().state == "running"
-        return growth.grows_every(self.channel, peer, self._log) if wanted and self.channel is not None else None
+        wanted = self.settings.frame.growing and self.plugin.grows
+        calls = self._connected_calls() if wanted else None
+        return None if calls is None else calls.grows_every(peer)
 
     async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
-        """Show more of a message that grows. Raises as ``growth.grow``."""
-        if self.channel is None or self._child().state != "running":
-            raise TryAgain("the account is not connected")
+        """Show more of a message that grows. Raises as ``DriverCalls.grow``."""
+        calls = self._required_calls()
         own = AccountId(self.settings.channel, self.settings.account)
         conversation, queue = str(ConversationId(own, peer)), self._context.outbox.queue(own.channel, own.name)
         # Not while they are held, which lasts until the next send, perhaps the end of this very reply.
@@ -246,7 +236,7 @@ class AccountActor:
         if left:
             raise TryAgain("sends have to wait", after_seconds=left)
         try:
-            await growth.grow(self.channel, peer, message_id, text, key=key, log=self._log, redact=self._context.redact)
+            await calls.grow(peer, message_id, text, key=key)
         except TryAgain as error:
             # The platform counts all that is sent.
             if error.scope == "sends":
@@ -256,26 +246,20 @@ class AccountActor:
             raise
 
     async def fetch(self, attachment: Attachment, at_most_bytes: int) -> bytes:
-        """The bytes of an attachment, from the platform.
-
-        :raises TryAgain: not connected, or an outage. :raises SendRejected: no files here, too large, or gone.
-        """
-        channel = self.channel
-        if channel is None or self._child().state != "running":
-            raise TryAgain("the account is not connected")
-        with third_party():
-            if not isinstance(channel, FetchesMedia):
-                raise SendRejected("this channel has no files to fetch")
-            return await channel.fetch(attachment, at_most_bytes=at_most_bytes)
+        """The bytes of an attachment. Raises as ``DriverCalls.fetch``."""
+        return await self._required_calls().fetch(attachment, at_most_bytes)
 
     async def earlier(self, envelope: InboundEnvelope, at_most: int) -> Sequence[Earlier]:
-        """What was said in a thread before this message, see ``ports.channel.RecallsThreads``; at most so many.
+        """What was said in a thread before this message. Raises as ``DriverCalls.earlier``."""
+        return await self._required_calls().earlier(envelope, at_most)
 
-        :raises TryAgain: not connected, or an outage. :raises SendRejected: it cannot be read, or the driver has a bug.
-        """
-        if self.channel is None or self._child().state != "running":
+    def _required_calls(self) -> DriverCalls:
+        if (calls := self._connected_calls()) is None:
             raise TryAgain("the account is not connected")
-        return await recall(self.channel, envelope, at_most, redact=self._context.redact)
+        return calls
+
+    def _connected_calls(self) -> DriverCalls | None:
+        return self.calls if self.channel is not None and self._child().state == "running" else None
 
     @property
     def has_unsettled(self) -> bool:
@@ -319,8 +303,10 @@ class AccountActor:
                 closed = self.closed = trio.Event()
                 try:
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self._send, channel, life)
-                        await self._listen(channel, life)
+                        self.calls = DriverCalls(channel, tasks, life, self._log, self._context.redact)
+                        with self.calls.open():
+                            tasks.start_soon(self._send, channel, life)
+                            await self._listen(channel, life)
                 finally:
                     if self.channel is channel:
                         self.channel = None

@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import structlog
 import trio
 from anyio.abc import TaskGroup
 
-from gatewayd.actor.border import third_party
-from gatewayd.actor.position import position_of
+from gatewayd.actor.call import Call
 from gatewayd.model.status import AbandonedTask
 
 _CLOSE_SECONDS = 5.0
@@ -21,19 +19,13 @@ _POSITIONS_MAX = 3
 T = TypeVar("T")
 
 
-@dataclass(eq=False)
-class _Call:
-    """One call in progress. ``since`` is when it was abandoned, in Unix seconds; ``task`` is None until it has begun."""
+class _CoreCall(Call[T]):
+    """``since`` is when it was abandoned, in Unix seconds."""
 
-    agent_id: str
-    scope: trio.CancelScope
-    done: trio.Event
-    task: trio.lowlevel.Task | None = None
-    since: float = 0.0
-
-    @property
-    def where(self) -> str:
-        return "" if self.task is None else position_of(self.task)
+    def __init__(self, agent_id: str, work: Callable[[], Awaitable[T]]) -> None:
+        super().__init__(work)
+        self.agent_id = agent_id
+        self.since = 0.0
 
 
 class CoreCalls:
@@ -43,7 +35,7 @@ class CoreCalls:
     def __init__(self, *, now: Callable[[], float]) -> None:
         self._parent: TaskGroup | None = None
         self._now = now
-        self._abandoned: list[_Call] = []
+        self._abandoned: list[_CoreCall[Any]] = []
         self._log = structlog.get_logger("gatewayd.turns")
 
     @asynccontextmanager
@@ -64,36 +56,20 @@ class CoreCalls:
         :raises Exception: what ``work`` raised, as it arrives from the border.
         """
         assert self._parent is not None, "calls are made inside open()"
-        call = _Call(agent_id, trio.CancelScope(), trio.Event())
-        results: list[T] = []
-        errors: list[Exception] = []
-
-        async def run() -> None:
-            call.task = trio.lowlevel.current_task()
-            try:
-                # The border is outside of the scope, too: if a core leaves one of its own scopes open, leaving our scope fails.
-                with third_party(), call.scope:
-                    results.append(await work())
-            except* Exception as group:
-                errors.append(group)
-            finally:
-                call.done.set()
-
-        self._parent.start_soon(run, name="call of an agent core")
+        call = _CoreCall(agent_id, work)
+        self._parent.start_soon(call.run, name="call of an agent core")
         try:
             await call.done.wait()
         finally:
             if not call.done.is_set():
-                call.scope.cancel()
+                call.cancel()
                 await self._wait_gone(call)
-        if errors:
-            raise errors[0]
-        if not results:
+        if call.was_cut:
             # The parent is being cancelled, and this task with it.
             await trio.sleep_forever()
-        return results[0]
+        return call.result()
 
-    async def _wait_gone(self, call: _Call) -> None:
+    async def _wait_gone(self, call: _CoreCall[Any]) -> None:
         with trio.move_on_after(_CLOSE_SECONDS, shield=True):
             await call.done.wait()
         if not call.done.is_set():
@@ -103,13 +79,13 @@ class CoreCalls:
             self._log.error("agent_task_abandoned", agent=call.agent_id, where=call.where)
             self._parent.start_soon(self._note_gone, call)
 
-    async def _note_gone(self, call: _Call) -> None:
+    async def _note_gone(self, call: _CoreCall[Any]) -> None:
         await call.done.wait()
         self._abandoned.remove(call)
         self._log.info("abandoned_task_ended", agent=call.agent_id, seconds=round(self._now() - call.since, 3))
 
 
-def _summary(agent_id: str, calls: list[_Call]) -> AbandonedTask:
+def _summary(agent_id: str, calls: list[_CoreCall[Any]]) -> AbandonedTask:
     """``calls`` are in order, the oldest first."""
     positions = tuple(dict.fromkeys(where for call in calls[:_POSITIONS_MAX] if (where := call.where)))
     return AbandonedTask(agent_id, len(calls), calls[0].since, positions)
