@@ -1,39 +1,170 @@
-"""One Slack account: what joins its parts."""
+"""One Slack account: joins what receives with what sends."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import NoReturn
 
 import anyio
+import httpx2
 
 from gatewayd.channels.slack.api import SlackApi
+from gatewayd.channels.slack.files import Files
+from gatewayd.channels.slack.identity import Identity, tell_scopes
+from gatewayd.channels.slack.receiving.backfill import Backfill
+from gatewayd.channels.slack.receiving.earlier import earlier_in_thread
+from gatewayd.channels.slack.receiving.inbound import Bot, Receiver
+from gatewayd.channels.slack.receiving.people import People
+from gatewayd.channels.slack.receiving.socket import SocketMode, connection_url
+from gatewayd.channels.slack.receiving.threads import Threads
+from gatewayd.channels.slack.receiving.webhook import EventsWebhook
+from gatewayd.channels.slack.sending.outbound import Sender
 from gatewayd.channels.slack.settings import SlackSettings
 from gatewayd.channels.slack.wire.answers import AuthTest
-from gatewayd.model.errors import SendRejected
-from gatewayd.model.message.payload import OutboundPayload, Receipt
-from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver
+from gatewayd.kit.http import client_through
+from gatewayd.kit.proxy import proxy_for
+from gatewayd.model.errors import TryAgain
+from gatewayd.model.message.earlier import Earlier
+from gatewayd.model.message.envelope import Attachment, InboundEnvelope, Peer
+from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, RichText, SendFile, Signal
+from gatewayd.ports.channel import AccountConfig, ChannelServices, Deliver, WebhookReply, WebhookRequest
 
 
 class SlackChannel:
     """One open account. Made by :func:`open_slack`."""
 
-    def __init__(self, services: ChannelServices, api: SlackApi) -> None:
+    def __init__(
+        self,
+        account: AccountConfig,
+        settings: SlackSettings,
+        services: ChannelServices,
+        http: httpx2.AsyncClient,
+        identity: Identity,
+        threads: Threads,
+        bot: Bot | None,
+    ) -> None:
+        self._account = account
+        self._settings = settings
         self._services = services
-        self._api = api
+        self._http = http
+        self._identity = identity
+        self._threads = threads
+        self._me: AuthTest | None = None
+        self._api = SlackApi(http, settings)
+        self._people = People(self._api)
+        self._sender = Sender(
+            self._api, services, lambda: self._me, streaming=settings.streaming, link_previews=settings.link_previews
+        )
+        self._files = Files(self._api, services, self._sender.places, at_most_bytes=settings.max_attachment_bytes)
+        self._receiver: Receiver | None = None
+        self._webhook: EventsWebhook | None = None
+        if bot is not None:
+            self._become(bot)
 
     async def listen(self, deliver: Deliver) -> None:
-        """See ``ports.channel.Channel``."""
-        me = await self._api.ask("auth.test", {}, AuthTest, purpose="own")
-        self._services.connection.connected(f"@{me.user} in {me.team}")
-        await anyio.sleep_forever()
+        """See ``ports.channel.Channel``. Connected means that Slack accepts the token and, in Socket Mode, has said hello."""
+        me, scopes = await self._api.who_am_i()
+        self._me = me
+        receiver = self._become(await self._identity.learn(self._api, me))
+        tell_scopes(scopes, self._services.connection)
+        backfill = Backfill(self._api, self._services, self._settings, receiver, self._threads)
+
+        async def connected() -> None:
+            self._services.connection.connected(f"@{me.user} in {me.team}")
+            await backfill.run(deliver)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._people.run)
+            await self._receive(deliver, receiver, connected)
+
+    async def _receive(self, deliver: Deliver, receiver: Receiver, connected: Callable[[], Awaitable[None]]) -> NoReturn:
+        if self._webhook is not None:
+            await self._webhook.watch(connected)
+        open_url = partial(connection_url, self._api)
+        socket = SocketMode(open_url, self._http, self._services, receiver, connections=self._settings.connections)
+        await socket.run(deliver, connected)
+
+    def _become(self, bot: Bot) -> Receiver:
+        """Read what comes as this bot."""
+        if self._receiver is None or self._receiver.bot != bot:
+            receiver = Receiver(self._account, bot, self._settings, self._threads, self._people, self._services.now)
+            self._receiver = receiver
+            if self._settings.mode == "events" and self._settings.signing_secret is not None:
+                self._webhook = EventsWebhook(self._services, receiver, signing_secret=self._settings.signing_secret)
+        return self._receiver
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """See ``ports.channel.Channel``."""
-        raise SendRejected("this driver sends nothing yet")
+        match payload:
+            case SendFile():
+                return await self._files.send(payload, key=key)
+            case EditText():
+                return await self._sender.edit(payload)
+            case _:
+                return await self._sender.send(payload, key=key)
+
+    async def find_sent(self, payload: OutboundPayload, *, key: str, since: float) -> Receipt | None:
+        """See ``ports.channel.Reconciles``."""
+        if isinstance(payload, SendFile):
+            return await self._files.find_sent(payload, key=key, since=since)
+        return await self._sender.find_sent(payload, key=key, since=since)
+
+    def grows_every(self, peer: Peer) -> float | None:
+        """See ``ports.channel.ShowsGrowth``."""
+        return self._sender.grows_every(peer)
+
+    async def grow(self, peer: Peer, message_id: str, text: RichText, *, key: str) -> None:
+        """See ``ports.channel.ShowsGrowth``."""
+        await self._sender.grow(peer, message_id, text)
+
+    async def signal(self, signal: Signal) -> None:
+        """See ``ports.channel.ShowsSignals``."""
+        await self._sender.signal(signal)
+
+    async def fetch(self, attachment: Attachment, *, at_most_bytes: int) -> bytes:
+        """See ``ports.channel.FetchesMedia``."""
+        return await self._files.fetch(attachment, at_most_bytes=at_most_bytes)
+
+    async def earlier(self, envelope: InboundEnvelope, *, at_most: int) -> Sequence[Earlier]:
+        """See ``ports.channel.RecallsThreads``."""
+        if self._receiver is None:
+            raise TryAgain("Slack has not said yet who we are")
+        return await earlier_in_thread(self._api, self._receiver, envelope, at_most=at_most)
+
+    def receive(self, request: WebhookRequest) -> WebhookReply:
+        """See ``ports.channel.ReceivesWebhooks``. Slack sends again what is not answered by 200."""
+        if self._settings.mode != "events":
+            return WebhookReply(status=404, body=b"this account uses Socket Mode")
+        if self._webhook is None:
+            return WebhookReply(status=503, body=b"Slack has not said yet who we are")
+        return self._webhook.receive(request)
+
+    async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
+        """See ``ports.channel.ReceivesWebhooks``."""
+        if self._webhook is not None and reply.status < 400:
+            self._webhook.received()
 
 
 @asynccontextmanager
 async def open_slack(account: AccountConfig, services: ChannelServices) -> AsyncIterator[SlackChannel]:
-    """The ``ChannelOpener`` of the manifest. Connects nothing."""
+    """The ``ChannelOpener`` of the manifest. Reads the account's state, so that a webhook call right after a start can be
+    answered; connects nothing."""
     settings = account.settings
     assert isinstance(settings, SlackSettings)
-    yield SlackChannel(services, SlackApi(services.http, settings))
+    identity = Identity(services.state, settings.bot_token)
+    threads = Threads(services.state)
+    await threads.load()
+    bot = await identity.load()
+    async with _client(services, settings) as http:
+        yield SlackChannel(account, settings, services, http, identity, threads, bot)
+
+
+@asynccontextmanager
+async def _client(services: ChannelServices, settings: SlackSettings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The shared client, or one of this account's own where it has a proxy."""
+    proxy = proxy_for(settings.api_base, settings.proxy)
+    if proxy is None:
+        yield services.http
+        return
+    async with client_through(proxy, services.http) as http:
+        yield http

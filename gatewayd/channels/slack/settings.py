@@ -74,18 +74,18 @@ _KINDS: Final = (
     (re.compile(r"xox[cds]-"), "a token of a browser's session (xoxc-…, xoxd-…, xoxs-…)"),
     (re.compile(r"xoxa-|xoxr-"), "a token of an old kind of app (xoxa-…, xoxr-…)"),
     (re.compile(r"https?://"), "an address"),
-    (re.compile(r"[0-9a-f]{32}\Z"), "something like a signing secret (32 digits and letters a to f)"),
+    (re.compile(r"[0-9a-z]{32}\Z"), "something like a signing secret (32 digits and small letters)"),
 )
 _BOT: Final = re.compile(r"xoxb-[A-Za-z0-9-]{8,250}")
 _APP: Final = re.compile(r"xapp-[A-Za-z0-9-]{8,250}")
-_SIGNING: Final = re.compile(r"[0-9a-f]{32}")
+_SIGNING: Final = re.compile(r"[0-9a-z]{32}")
 
 
 def _wrong_tokens(settings: SlackSettings) -> list[str]:
     wanted = (
         ("bot_token", settings.bot_token, _BOT, "a bot token (xoxb-…)"),
         ("app_token", settings.app_token, _APP, "an app-level token (xapp-…)"),
-        ("signing_secret", settings.signing_secret, _SIGNING, "32 digits and letters a to f"),
+        ("signing_secret", settings.signing_secret, _SIGNING, "32 digits and small letters"),
     )
     found: list[str] = []
     for key, secret, pattern, what in wanted:

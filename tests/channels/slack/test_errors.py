@@ -66,6 +66,7 @@ DOCUMENTED = {
     "users.info": "too_many_users user_not_found user_not_visible",
     "users.conversations": ("invalid_cursor invalid_limit invalid_types method_not_supported_for_channel_type missing_argument"),
     "bots.info": "bot_not_found bots_not_found missing_argument team_not_found",
+    "files.delete": "cant_delete_file delete_not_allowed file_deleted file_deleting_disabled file_not_found",
     "files.info": (
         "canvas_disabled_file_team canvas_disabled_user_team canvas_globally_disabled file_deleted file_not_found not_visible"
         " slack_connect_canvas_sharing_blocked template_not_visible"

@@ -67,7 +67,7 @@ def test_a_secret_of_another_kind_is_told_by_its_kind_alone(key: str, value: str
     ("value", "kind"),
     [
         (APP, "an app-level token (xapp-…)"),
-        (SIGNING, "something like a signing secret (32 digits and letters a to f)"),
+        (SIGNING, "something like a signing secret (32 digits and small letters)"),
         ("xoxp-1-2", "a user token (xoxp-…)"),
         ("xoxe.xoxb-1-x", "a token that expires (xoxe.xox…): token rotation is on, which gatewayd does not do"),
         ("xoxe-1-x", "a refresh token (xoxe-…)"),

@@ -52,6 +52,11 @@ class Sender:
         self._streaming = streaming
         self._previews = {"unfurl_links": link_previews, "unfurl_media": link_previews}
 
+    @property
+    def places(self) -> Places:
+        """The channels of its peers."""
+        return self._places
+
     async def send(self, payload: SendText, *, key: str) -> Receipt:
         """See ``ports.channel.Channel.send``. An answer by ``response_url`` has no id, so a reply that grows is none."""
         self._places.learn(payload.peer, MessageId.parse(payload.reply_to))
