@@ -1,4 +1,4 @@
-"""Looks up what was sent: by the key in a message's metadata ("Message metadata"), which conversations.history gives back with
+"""Looks up what was sent: by the key in a message's metadata ("Message metadata"), which conversations.history returns with
 ``include_all_metadata``. A stream begins without metadata, so it is known by its thread, its author, its time and its words."""
 
 from collections.abc import AsyncGenerator, Callable

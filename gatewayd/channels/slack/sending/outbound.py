@@ -24,7 +24,7 @@ STREAM_EVERY_SECONDS: Final = 1.0
 UPDATE_EVERY_SECONDS: Final = 2.0
 
 UPDATES_LEFT: Final = 20
-"""So many calls of chat.update growth leaves to the ends of replies, and to cards: all messages of a workspace share them. What
+"""So many calls of chat.update growth leaves to the ends of replies, and to prompts: all messages of a workspace share them. What
 is not shown is shown by the next call, or by the end."""
 
 _ABOUT_BLOCKS: Final = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_blocks_too_many", "block_mismatch")
