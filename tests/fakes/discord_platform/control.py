@@ -1,6 +1,7 @@
 """Driving the fake from another process: ``POST /control/<method of FakeDiscord>`` with the arguments as a JSON object.
 
-``gateway.<method>`` is a method of its gateway, ``get.<name>`` reads a property (``get.token``, ``get.gateway.identify_count``).
+``gateway.<method>`` is a method of its gateway, ``get.<name>`` reads a property (``get.token``, ``get.gateway.identify_count``),
+and ``set.<name>`` changes one (``set.limits.is_on``) to ``value``.
 ``where`` (a JSON object that must be part of the body) stands for ``when``. The answer is ``{"result": …}`` or, with status 400,
 ``{"error": "…"}``.
 """
@@ -34,6 +35,19 @@ READABLE = frozenset(
         "session_starts.remaining",
     }
 )
+SETTABLE = frozenset(
+    {
+        "cdn.life_seconds",
+        "gateway.state.needs_shards",
+        "gateway.state.replay_overlap",
+        "gateway.state.sessions.life_seconds",
+        "limits.global_per_second",
+        "limits.invalid_limit",
+        "limits.is_on",
+        "session_starts.max_concurrency",
+        "session_starts.total",
+    }
+)
 HIDDEN = frozenset({"serve", "serve_control", "watch", "wait_until", "interaction", "hold_next"})
 
 
@@ -57,8 +71,13 @@ async def _do(discord: FakeDiscord, name: str, arguments: Json) -> Any:
         if path not in READABLE:
             raise ValueError("not something that can be read")
         return reduce(getattr, path.split("."), discord)
-    if name == "count_calls":
-        return len(discord.calls(**arguments))
+    if name.startswith("set."):
+        path = name.removeprefix("set.")
+        if path not in SETTABLE:
+            raise ValueError("not something that can be set")
+        *owners, last = path.split(".")
+        setattr(reduce(getattr, owners, discord), last, arguments["value"])
+        return None
     target: Any = discord
     method = name
     if name.startswith("gateway."):

@@ -45,10 +45,12 @@ class People:
     def give_role(self, user: str, guild: str, role: str) -> None:
         self._world.guilds[guild].members[user]["roles"].append(role)
 
-    def add_channel(self, guild: str, name: str = "general", *, kind: int = shapes.TEXT, parent: str | None = None) -> str:
+    def add_channel(
+        self, guild: str, name: str = "general", *, kind: int = shapes.TEXT, parent: str | None = None, topic: str | None = None
+    ) -> str:
         """A channel of a guild: CHANNEL_CREATE. The first text channel is where joins are told."""
         place = self._world.guilds[guild]
-        channel = self._world.add_channel(place, name, kind, parent)
+        channel = self._world.add_channel(place, name, kind, parent, topic)
         if kind == shapes.TEXT and place.info["system_channel_id"] is None:
             place.info["system_channel_id"] = channel.id
         return channel.id
@@ -120,6 +122,8 @@ class People:
         """CHANNEL_DELETE or THREAD_DELETE."""
         place = self._world.channel(channel)
         del self._world.channels[channel]
+        if place.guild is not None:
+            del place.guild.channels[channel]
         self._world.publish_channel("THREAD_DELETE" if place.is_thread else "CHANNEL_DELETE", place)
 
     def remove_bot(self, guild: str) -> None:
@@ -202,11 +206,8 @@ class People:
         self._messages.partial_updates = on
 
     def _find(self, message: str) -> tuple[Channel, Json]:
-        for channel in self._world.channels.values():
-            found = channel.messages.get(int(message))
-            if found is not None:
-                return channel, found
-        raise KeyError(message)
+        channel = self._messages.places[message]
+        return channel, channel.messages[int(message)]
 
     # Interactions
 

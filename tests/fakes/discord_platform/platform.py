@@ -221,14 +221,10 @@ class FakeDiscord(People):
     def limit_next(self, route: str, seconds: float, *, scope: str = "user", when: When | None = None) -> None:
         """The next request is a 429 for ``seconds``: of its bucket ("user"), of all requests ("global"), both of which hold until
         then; or of the resource ("shared"), which the headers do not show."""
-        kind = {"user": "limit", "global": "global"}.get(scope, "shared")
-        self._fault(
-            kind,
-            route,
-            seconds=seconds,
-            when=when,
-            **({"times": None, "until": trio.current_time() + seconds} if kind == "shared" else {}),
-        )
+        if scope == "shared":
+            self._fault("shared", route, times=None, until=trio.current_time() + seconds, when=when)
+        else:
+            self._fault("limit" if scope == "user" else "global", route, seconds=seconds, when=when)
 
     def cut_next(self, route: str, *, after_effect: bool = False, times: int = 1, when: When | None = None) -> None:
         """The connection breaks instead of an answer, before or after the effect."""

@@ -54,3 +54,7 @@ class RemoteDiscord:
     async def get(self, name: str) -> Any:
         """A property: ``get("token")``, ``get("gateway.identify_count")``."""
         return await self.do(f"get.{name}")
+
+    async def set(self, name: str, value: Any) -> None:
+        """A setting: ``set("session_starts.max_concurrency", 16)``; the names are control.SETTABLE."""
+        await self.do(f"set.{name}", value=value)

@@ -170,10 +170,10 @@ async def test_compressed_payloads_come_in_pieces_with_the_suffix_whole(discord:
 async def test_a_guild_of_some_megabytes(discord: FakeDiscord, bot: Bot) -> None:
     guild = discord.add_guild("Large")
     for number in range(1000):
-        discord.add_channel(guild, f"channel-{number}")
-        discord._world.channels[next(reversed(discord._world.channels))].info["topic"] = "t" * 1024
-    line = await bot.identify()
+        discord.add_channel(guild, f"channel-{number}", topic="t" * 2048)
+    line = await bot.identify(query=COMPRESSED)
     assert len(line.events[-1]["d"]["channels"]) == 1000
+    assert len(discord.gateway.session.sent[-1]) > 2_000_000
 
 
 async def test_zombies_gaps_repeats_and_garbage(discord: FakeDiscord, place: Place, bot: Bot, autojump_clock: MockClock) -> None:
@@ -253,3 +253,24 @@ async def test_an_outage_keeps_sessions(discord: FakeDiscord, place: Place, bot:
     discord.say(place.ada, place.channel, "meanwhile")
     discord.come_up()
     assert await texts_of(await bot.resume(line), 1) == ["meanwhile"]
+
+
+async def test_a_gateway_that_never_reads(discord: FakeDiscord, place: Place, bot: Bot, autojump_clock: MockClock) -> None:
+    line = await bot.identify()
+    discord.gateway.behave(reads=False, checks_heartbeats=False)
+    with trio.move_on_after(100) as silence:
+        await line.heartbeat()
+        await line.until(11)
+    assert silence.cancelled_caught
+    discord.gateway.behave(reads=True)
+    assert (await line.until(11))["op"] == 11
+
+
+async def test_two_hundred_guilds(discord: FakeDiscord, bot: Bot) -> None:
+    for number in range(200):
+        guild = discord.add_guild(f"Guild {number}")
+        for name in ("general", "random", "talk", "help", "logs"):
+            discord.add_channel(guild, name)
+    line = await bot.identify()
+    assert [event["t"] for event in line.events] == ["READY"] + ["GUILD_CREATE"] * 200
+    assert sum(len(event["d"]["channels"]) for event in line.events[1:]) == 1000

@@ -23,5 +23,7 @@ async def test_the_fake_runs_as_a_process_and_is_driven_from_here() -> None:
         assert (await http.post(address, headers=headers, json={"content": "x"})).status_code == 500
         assert await remote.do("calls", CREATE_MESSAGE) == [{"content": "y"}, {"content": "x"}]
         assert await remote.get("gateway.identify_count") == 0
+        await remote.set("session_starts.total", 5)
+        assert await remote.get("session_starts.remaining") == 5
         with pytest.raises(RuntimeError, match="not something the fake can do"):
             await remote.do("serve")

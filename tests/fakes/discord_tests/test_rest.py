@@ -33,6 +33,10 @@ async def test_a_nonce_is_unique_per_author_for_some_minutes(
     assert (await bot.post(place.channel, content="one", nonce="n1", enforce_nonce=True))["id"] != first["id"]
     assert (await bot.post(place.channel, content="three", nonce="n1"))["content"] == "three"
     assert discord.texts(other) == []
+    gone = await bot.post(place.channel, content="gone", nonce="n2", enforce_nonce=True)
+    discord.delete(gone["id"])
+    repeated = {"content": "gone", "nonce": "n2", "enforce_nonce": True}
+    assert (await bot.refused("POST", f"/channels/{place.channel}/messages", repeated))[:2] == (404, 10008)
 
 
 async def test_an_effect_whose_answer_was_cut_is_found_by_its_nonce(discord: FakeDiscord, place: Place, bot: Bot) -> None:
@@ -191,7 +195,9 @@ async def test_the_global_limit_and_that_of_a_resource(
     assert int(shared.headers["X-RateLimit-Remaining"]) > 0
     assert (shared.headers["Retry-After"], shared.json()["retry_after"]) == ("149", 149.0)
     assert discord.limits.invalid_requests == 1
-    await trio.sleep(149)
+    await trio.sleep(100)
+    assert (await bot.call("POST", f"/channels/{place.channel}/messages", json={"content": "x"})).json()["retry_after"] == 49.0
+    await trio.sleep(49)
     assert (await bot.call("POST", f"/channels/{place.channel}/messages", json={"content": "x"})).status_code == 200
 
 
@@ -295,3 +301,10 @@ async def test_what_no_correct_client_does_is_a_violation(discord: FakeDiscord, 
     await bot.http.get(f"{discord.url}/api/users/@me")
     assert len(discord.violations) == 4
     discord.violations.clear()
+
+
+async def test_webhooks_mention_users_alone_by_default(discord: FakeDiscord, place: Place, bot: Bot) -> None:
+    role = discord.add_role(place.guild, "team")
+    hook = discord.message(discord.say_by_webhook(place.channel, f"<@{place.ada}> <@&{role}>"))
+    assert ([user["id"] for user in hook["mentions"]], hook["mention_roles"]) == ([place.ada], [])
+    assert (hook["webhook_id"], "member" in hook) == (hook["author"]["id"], False)

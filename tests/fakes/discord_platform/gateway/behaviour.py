@@ -30,7 +30,7 @@ class Behaviour(Struct):
     dispatches: bool = True
     """False: half of a zombie. Heartbeats are acknowledged and no event is sent; a resume brings them."""
     reads: bool = True
-    """False: what the client sends stays in the sockets' buffers."""
+    """False: what the client sends stays in the sockets' buffers, and is read when this is True again."""
     answers_close: bool = True
     """False: a close frame is not answered, TCP stays open, and missing heartbeats end nothing."""
     refuses: bool = False

@@ -100,9 +100,9 @@ class WebSocket:
                 for event in self._protocol.events():
                     if not isinstance(event, Pong):
                         return event
+                data = await self._stream.receive_some(65536)
                 while not self._behaviour.reads:
                     await self._behaviour.changed.wait()
-                data = await self._stream.receive_some(65536)
                 self._protocol.receive_data(data or None)
             except (trio.BrokenResourceError, RemoteProtocolError, LocalProtocolError):
                 raise ClosedByPeer(None) from None

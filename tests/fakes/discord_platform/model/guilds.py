@@ -14,6 +14,7 @@ class Guild:
         self.joined_at = joined_at
         self.roles: dict[str, Json] = {info["id"]: shapes.everyone_role(info["id"])}
         self.members: dict[str, Json] = {}
+        self.channels: dict[str, Channel] = {}
         self.is_available = True
 
     @property

@@ -38,6 +38,8 @@ class Messages:
         self._cdn = cdn
         self._nonces: dict[tuple[str, str], tuple[float, str, str]] = {}
         self._component_id = 0
+        self.places: dict[str, Channel] = {}
+        """Where each message is, deleted ones included."""
         self.partial_updates = False
         self.nonce_seconds = NONCE_SECONDS
 
@@ -45,7 +47,8 @@ class Messages:
         """A message by a user or a bot. With ``enforce_nonce``, a nonce that its author used lately gives the message that it
         made then, in whatever channel ("Message Resource", Create Message).
 
-        :raises ApiError: the reference or the allowed mentions are not right.
+        :raises ApiError: the reference or the allowed mentions are not right, or 10008: the message of that nonce was deleted
+            meanwhile (discord-api-docs, pull request 6647).
         """
         key = (author_id, str(draft.nonce))
         if draft.enforce_nonce and draft.nonce is not None:
@@ -59,6 +62,10 @@ class Messages:
         return message
 
     def post_by_webhook(self, channel: Channel, webhook_id: str, author: Json, draft: Draft) -> Json:
+        """A message of a webhook or an interaction; without ``allowed_mentions``, only users are mentioned ("Message Resource",
+        Allowed Mentions Object)."""
+        if draft.allowed_mentions is None:
+            draft.allowed_mentions = {"parse": ["users"], "replied_user": True}
         message = self._make(channel, author, "", draft)
         message["webhook_id"] = webhook_id
         self._add(channel, message)
@@ -79,7 +86,7 @@ class Messages:
         at, channel_id, message_id = self._nonces.get(key, (0.0, "", ""))
         if not message_id or self._world.now() - at >= self.nonce_seconds:
             return None
-        return self._world.channels[channel_id].messages.get(int(message_id))
+        return self._world.message(self._world.channel(channel_id), message_id)
 
     def _make(self, channel: Channel, author: Json, author_id: str, draft: Draft) -> Json:
         message = shapes.make_message(self._world.snowflakes.make(), channel.id, author, self._world.timestamp())
@@ -144,6 +151,7 @@ class Messages:
 
     def _add(self, channel: Channel, message: Json, nonce: str | int | None = None) -> None:
         channel.messages[int(message["id"])] = message
+        self.places[message["id"]] = channel
         channel.info["last_message_id"] = message["id"]
         if channel.is_thread:
             channel.info["message_count"] += 1

@@ -27,6 +27,7 @@ class World:
         self.users: dict[str, Json] = {}
         self.guilds: dict[str, Guild] = {}
         self.channels: dict[str, Channel] = {}
+        self._dms: dict[str, Channel] = {}
         self.webhooks: dict[str, Json] = {}
         self.listeners: list[Callable[[Event], None]] = []
         self.changed = Signal()
@@ -93,11 +94,12 @@ class World:
     def add_member(self, guild: Guild, user_id: str, roles: Iterable[str] = ()) -> None:
         guild.members[user_id] = shapes.make_member(self.users[user_id], self.timestamp(), list(roles))
 
-    def add_channel(self, guild: Guild, name: str, kind: int, parent: str | None = None) -> Channel:
+    def add_channel(self, guild: Guild, name: str, kind: int, parent: str | None = None, topic: str | None = None) -> Channel:
         channel_id = self.snowflakes.make()
-        position = sum(1 for channel in self.channels.values() if channel.guild is guild and not channel.is_thread)
-        info = shapes.make_channel(channel_id, kind, name, guild.id, parent=parent, position=position)
-        channel = self.channels[channel_id] = Channel(info, guild)
+        info = shapes.make_channel(channel_id, kind, name, guild.id, parent=parent, position=len(guild.channels))
+        channel = self.channels[channel_id] = guild.channels[channel_id] = Channel(info, guild)
+        if kind != shapes.CATEGORY:
+            info["topic"] = topic
         self.publish_channel("CHANNEL_CREATE", channel)
         return channel
 
@@ -106,6 +108,8 @@ class World:
         thread_id = thread_id or self.snowflakes.make()
         info = shapes.make_thread(thread_id, kind, name, parent.info, owner_id, self.timestamp())
         thread = self.channels[thread_id] = Channel(info, parent.guild, parent)
+        if parent.guild is not None:
+            parent.guild.channels[thread_id] = thread
         thread.thread_members.add(owner_id)
         if parent.kind == shapes.FORUM:
             parent.info["last_message_id"] = thread_id  # "Channel Resource": of a forum, the last thread
@@ -117,13 +121,13 @@ class World:
 
         :raises ApiError: 10013.
         """
-        for channel in self.channels.values():
-            if channel.kind == shapes.DM and channel.info["recipients"][0]["id"] == user_id:
-                return channel
+        known = self._dms.get(user_id)
+        if known is not None:
+            return known
         if user_id not in self.users:
             raise unknown("User")
         channel_id = self.snowflakes.make()
-        channel = self.channels[channel_id] = Channel(shapes.make_dm(channel_id, self.users[user_id]))
+        channel = self.channels[channel_id] = self._dms[user_id] = Channel(shapes.make_dm(channel_id, self.users[user_id]))
         self.changed.notify()
         return channel
 
@@ -163,8 +167,8 @@ class World:
         """Those that the bot can see."""
         return [
             channel
-            for channel in self.channels.values()
-            if channel.guild is guild and channel.is_thread is threads and channel.may(self.bot_id, permissions.VIEW_CHANNEL)
+            for channel in guild.channels.values()
+            if channel.is_thread is threads and channel.may(self.bot_id, permissions.VIEW_CHANNEL)
         ]
 
     def guild_create(self, guild: Guild) -> Json:

@@ -104,7 +104,7 @@ class PlaceRoutes:
         before = call.query.get("before", "9999")
         found = [
             thread
-            for thread in self._world.channels.values()
+            for thread in (parent.guild.channels.values() if parent.guild is not None else ())
             if thread.parent is parent
             and thread.kind == kind
             and thread.thread_state["archived"]

@@ -109,7 +109,7 @@ class RestServer:
     def _refuse_by_limit(self, fault: Fault, call: Call) -> Response:
         match fault.kind:
             case "shared":
-                return self._limit(self.limits.shared(call.route, fault.seconds))
+                return self._limit(self.limits.shared(call.route, fault.until - trio.current_time()))
             case "global":
                 self.limits.limit_globally(fault.seconds)
             case _:
