@@ -97,7 +97,7 @@ class WebhookDesk:
             reply = self._receive(receiver, request, channel, account)
             if reply.status == 404:
                 raise _not_found()
-            if reply.status < 400 and (reply.envelopes or reply.reports):
+            if reply.status < 400 and (reply.envelopes or reply.reports or reply.state):
                 await self._deliver(actor, reply, channel, account)
             return Receipt(calls, reply, request, receiver)
         raise HttpError("overloaded", f"the message was not journaled within {seconds:g} s: send it again")

@@ -40,12 +40,13 @@ class HookSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Update(Struct, frozen=True):
-    """What the platform posts. ``read``: this message of ours was read. ``crash`` and ``status`` are for tests of what drivers do
-    wrong or refuse."""
+    """What the platform posts. ``read``: this message of ours was read. ``cursor`` is kept as state. ``crash`` and ``status`` are
+    for tests of what drivers do wrong or refuse."""
 
     key: str = ""
     text: str = ""
     read: str | None = None
+    cursor: str | None = None
     crash: bool = False
     status: int = 200
 
@@ -98,7 +99,8 @@ class HookChannel:
             return WebhookReply(status=update.status, body=b"no thanks", envelopes=(self._envelope(update),))
         reports = () if update.read is None else (DeliveryReport(update.read, "read"),)
         envelopes = (self._envelope(update),) if update.key else ()
-        return WebhookReply(body=b"ok " + update.key.encode(), envelopes=envelopes, reports=reports)
+        state = {} if update.cursor is None else {"cursor": update.cursor}
+        return WebhookReply(body=b"ok " + update.key.encode(), envelopes=envelopes, reports=reports, state=state)
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         if self.on_follow_up is not None:

@@ -60,6 +60,15 @@ async def test_a_webhook_is_journaled_then_answered_then_followed_up(
 
 
 @both_paths
+async def test_state_alone_is_stored(tmp_path: Path, clock: trio.testing.MockClock, slow: bool) -> None:
+    async with open_site(tmp_path) as site, site.dial() as client:
+        await go_slow(client, slow)
+        assert (await client.ask(post(update("", cursor="42")))).status == 200
+        assert await site.store.load_state("hook", "main", "cursor") == "42"
+        assert await site.rows() == []
+
+
+@both_paths
 async def test_a_delivery_report_is_journaled_before_it_is_answered_also_without_a_message(
     tmp_path: Path, clock: trio.testing.MockClock, slow: bool
 ) -> None:

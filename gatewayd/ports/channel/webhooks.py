@@ -21,7 +21,7 @@ class WebhookRequest(Struct, frozen=True):
 
 class WebhookReply(Struct, frozen=True):
     """What to journal, and what to answer after the commit. A status of 400 and up journals nothing. ``state`` is
-    stored in the same transaction as the envelopes and reports; without any it is not stored."""
+    stored in the same transaction as the envelopes and reports, also without any."""
 
     status: int = 200
     body: bytes = b""
