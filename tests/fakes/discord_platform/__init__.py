@@ -38,5 +38,6 @@ its page.
 from tests.fakes.discord_platform.errors import Json
 from tests.fakes.discord_platform.platform import CREATE_MESSAGE, FakeDiscord
 from tests.fakes.discord_platform.remote import RemoteDiscord
+from tests.fakes.discord_platform.rest.server import DOWNLOAD
 
-__all__ = ["CREATE_MESSAGE", "FakeDiscord", "Json", "RemoteDiscord"]
+__all__ = ["CREATE_MESSAGE", "DOWNLOAD", "FakeDiscord", "Json", "RemoteDiscord"]

@@ -29,6 +29,7 @@ class Fault(Struct):
     error: ApiError | None = None
     status: int = 502
     body: bytes = BAD_GATEWAY
+    content_type: str = "text/html"
     seconds: float = 0.0
     released: trio.Event | None = None
 

@@ -218,6 +218,10 @@ class FakeDiscord(People):
         """An HTML page instead of an answer, as proxies give it."""
         self._fault("page", route, times=times, status=status, **({} if body is None else {"body": body.encode()}))
 
+    def garble_next(self, route: str, body: bytes = b'{"id": ', *, status: int = 200) -> None:
+        """A body that is no JSON, or other JSON than expected, where JSON is announced."""
+        self._fault("page", route, status=status, body=body, content_type="application/json")
+
     def limit_next(self, route: str, seconds: float, *, scope: str = "user", when: When | None = None) -> None:
         """The next request is a 429 for ``seconds``: of its bucket ("user"), of all requests ("global"), both of which hold until
         then; or of the resource ("shared"), which the headers do not show."""

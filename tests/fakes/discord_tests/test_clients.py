@@ -16,12 +16,12 @@ SCRIPTS = [Path(__file__).with_name(name) for name in ("discord_py_client.py", "
 
 
 class Room(msgspec.Struct):
-    """One guild with one channel and one person; ``client`` is the name of the library."""
+    """A guild with a channel and a person."""
 
     discord: FakeDiscord
+    guild: str
     channel: str
     ada: str
-    client: str
 
     async def ask(self, text: str, count: int = 1) -> None:
         """Say something and wait for ``count`` answers that have it."""
@@ -40,7 +40,8 @@ async def room_with(script: Path) -> AsyncIterator[Room]:
     """A client in a room, connected; it must end by itself after "bye", without complaint."""
     async with FakeDiscord.serve() as discord:
         ada = discord.add_user("ada")
-        channel = discord.add_channel(discord.add_guild("Home", members=[ada]), "general")
+        guild = discord.add_guild("Home", members=[ada])
+        channel = discord.add_channel(guild, "general")
         discord.session_starts.max_concurrency = 16
         discord.gateway.behave(piece_bytes=100)
         arguments = [sys.executable, str(script), discord.api_url, discord.gateway_url, discord.token]
@@ -56,7 +57,7 @@ async def room_with(script: Path) -> AsyncIterator[Room]:
                 nursery.start_soon(run)
                 await discord.gateway.wait_connected()
                 await discord.wait_until(lambda: bool(discord.commands()))
-                yield Room(discord, channel, ada, script.stem)
+                yield Room(discord, guild, channel, ada)
                 discord.say(ada, channel, "bye")
         assert b"Traceback" not in output, output.decode()
         assert b"unexpected bucket header" not in output, output.decode()
@@ -86,6 +87,12 @@ async def test_messages_files_edits_buttons_and_commands(room: Room) -> None:
     discord.command(ada, channel, "ask", {"text": "what"})
     await discord.wait_text(channel, "asked what")
     await discord.wait_text(channel, "and more")
+    thread = discord.open_thread(ada, channel, "a thread", "in a thread")
+    post = discord.open_thread(ada, discord.add_forum(room.guild), "a post", "in a forum")
+    dm = discord.dm(ada)
+    discord.say(ada, dm, "in a DM")
+    for place, text in ((thread, "in a thread"), (post, "in a forum"), (dm, "in a DM")):
+        await discord.wait_text(place, f"heard {text} []")
     assert sum("hook" in text or "edited" in text for text in discord.texts(channel)) == 1
 
 

@@ -207,10 +207,12 @@ async def test_zombies_gaps_repeats_and_garbage(discord: FakeDiscord, place: Pla
 
 
 async def test_a_frame_that_is_cut_and_one_that_is_none(discord: FakeDiscord, place: Place, bot: Bot) -> None:
-    line = await bot.identify()
-    await discord.gateway.connected[0].cut_in_frame()
+    line = await bot.identify(query=COMPRESSED)
+    discord.gateway.cut_in_next()
+    discord.say(place.ada, place.channel, "x" * 1000)
     assert await line.ended() is None
     other = await bot.resume(line)
+    assert await texts_of(other, 1) == ["x" * 1000]
     await other.until("RESUMED")
     await discord.gateway.connected[0].send_garbage(b'{"op": ', text=True)
     with pytest.raises(ValueError, match="truncated"):

@@ -95,6 +95,16 @@ async def test_a_follow_up_to_a_deferred_answer_fills_it(discord: FakeDiscord, p
     assert discord.texts(place.channel) == ["May I?"]
 
 
+async def test_an_ephemeral_answer_is_in_no_history(discord: FakeDiscord, place: Place, bot: Bot, line: Line) -> None:
+    press = await pressed(discord, place, bot, line)
+    await bot.ok("POST", callback(press), {"type": MESSAGE, "data": {"content": "for you", "flags": 1 << 6}})
+    more = await bot.ok("POST", webhook(press), {"content": "more", "flags": 1 << 6})
+    edited = await bot.ok("PATCH", f"{webhook(press)}/messages/{more['id']}", {"content": "more, edited"})
+    assert (edited["flags"], edited["content"]) == (1 << 6, "more, edited")
+    assert discord.texts(place.channel) == ["May I?"]
+    assert discord.interaction(press["id"]).original is not None
+
+
 async def test_an_interaction_comes_again_and_late(discord: FakeDiscord, place: Place, bot: Bot, line: Line) -> None:
     press = await pressed(discord, place, bot, line)
     discord.redeliver(press["id"])

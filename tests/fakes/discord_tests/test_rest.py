@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.fakes.discord_platform import CREATE_MESSAGE, FakeDiscord, Json
+from tests.fakes.discord_platform import CREATE_MESSAGE, DOWNLOAD, FakeDiscord, Json
 from tests.fakes.discord_tests.bot import Bot
 from tests.fakes.discord_tests.conftest import Place
 
@@ -137,6 +137,9 @@ async def test_allowed_mentions_decide_who_is_mentioned(discord: FakeDiscord, pl
     assert (quiet["mentions"], quiet["mention_roles"], quiet["mention_everyone"]) == ([], [], False)
     assert (quiet["type"], quiet["referenced_message"]["id"]) == (19, question)
     assert not free["mention_everyone"]  # it lacks the permission
+    path = f"/channels/{place.channel}/messages/{quiet['id']}"
+    edited = await bot.ok("PATCH", path, {"content": text, "allowed_mentions": {"parse": []}})
+    assert edited["mentions"] == []
 
 
 async def test_files_go_up_and_down_and_their_urls_expire(
@@ -228,6 +231,13 @@ async def test_faults_by_route(discord: FakeDiscord, place: Place, bot: Bot, aut
     with trio.move_on_after(1000) as waited:
         await bot.call("POST", path, json={"content": "x"})
     assert waited.cancelled_caught
+    discord.garble_next("GET /users/@me")
+    assert (await bot.call("GET", "/users/@me")).content == b'{"id": '
+    discord.say(place.ada, place.channel, "x", files=[("a.txt", b"a")])
+    (file,) = discord.messages(place.channel)[-1]["attachments"]
+    discord.fail_with_page(DOWNLOAD, 503)
+    assert [(await bot.http.get(file["url"])).status_code for _ in range(2)] == [503, 200]
+    assert discord.statuses(DOWNLOAD) == [503, 200]
     discord.go_down()
     with pytest.raises(Exception, match=r"reset|disconnected|closed|Read"):
         await bot.call("GET", path)

@@ -59,6 +59,7 @@ class Connection:
         self._sent_at: deque[float] = deque()
         self._heard_at = trio.current_time()
         self._compresses = False
+        self._cuts = False
         self.by_resume_url = by_resume_url
         self.session: Session | None = None
         self.received: list[Json] = []
@@ -79,12 +80,11 @@ class Connection:
     def reset(self) -> None:
         """Break TCP, with what waits unsent."""
         if self.is_open:
-            self._end(lingers=False)
+            self._end(resets=True)
 
-    async def cut_in_frame(self) -> None:
-        """Half of an event, then the end of TCP."""
-        await self._socket.send_half(_payload(DISPATCH, {"content": "x" * 200}, t="MESSAGE_CREATE", s=1))
-        self.reset()
+    def cut_in_next(self) -> None:
+        """Of the next payload half a frame is sent; then TCP ends."""
+        self._cuts = True
 
     async def send_garbage(self, data: bytes, *, text: bool | None = None) -> None:
         """A message with these bytes, or, without ``text``, the bytes themselves outside of every frame."""
@@ -112,12 +112,12 @@ class Connection:
                 await self._talk()
                 nursery.cancel_scope.cancel()
         except* Closing:
-            self._end(lingers=False)
+            self._end(resets=True)
         except* (ClosedByPeer, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
             self._left()
-            self._end(lingers=True)
+            self._end()
 
     async def _talk(self) -> None:
         try:
@@ -146,11 +146,15 @@ class Connection:
         with suppress(ClosedByPeer):  # the reader finds out, too, and knows the code
             async for item in self._queue:
                 if isinstance(item, bytes):
+                    if self._cuts:
+                        await self._socket.send(item, cut=True)
+                        self._end()
+                        return
                     await self._socket.send(item, compress=self._compresses and len(item) >= COMPRESSED_FROM_BYTES)
                     continue
                 await self._socket.close(item, REASONS.get(item, ""))
                 await trio.sleep(CLOSE_GRACE_SECONDS)
-                self._end(lingers=False)
+                self._end(resets=True)
                 return
 
     async def _watch(self) -> None:
@@ -164,10 +168,10 @@ class Connection:
                 return
             self._heard_at = trio.current_time()
 
-    def _end(self, *, lingers: bool) -> None:
+    def _end(self, *, resets: bool = False) -> None:
         if self.is_open:
             self.is_open = False
-            if not lingers:
+            if resets:
                 self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._stream.socket.close()
             self._state.world.changed.notify()

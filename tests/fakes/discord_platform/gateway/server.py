@@ -94,6 +94,11 @@ class Gateway:
         for connection in self.connections:
             connection.reset()
 
+    def cut_in_next(self) -> None:
+        """The next payload of every connection ends in the middle of a frame, with TCP. A resume brings the whole of an event."""
+        for connection in self.connected:
+            connection.cut_in_next()
+
     def reconnect_all(self) -> None:
         """RECONNECT (opcode 7)."""
         for connection in self.connected:

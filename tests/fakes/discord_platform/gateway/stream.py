@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -109,23 +110,26 @@ class WebSocket:
             if not data:
                 raise ClosedByPeer(None)
 
-    async def send(self, payload: bytes, *, compress: bool = False) -> None:
-        """One payload, in as many messages and frames as the behaviour says. ``compress`` is payload compression.
+    async def send(self, payload: bytes, *, compress: bool = False, cut: bool = False) -> None:
+        """One payload, in as many messages and frames as the behaviour says. ``compress`` is payload compression; ``cut`` sends
+        the first half of its bytes.
 
         :raises ClosedByPeer: the connection is over.
         """
-        if self._deflate is None and not compress:
-            await self._write(self._frames(payload, text=True))
-            return
+        data = b"".join(self._messages(payload, compress=compress))
+        await self._write(data[: len(data) // 2] if cut else data)
+
+    def _messages(self, payload: bytes, *, compress: bool) -> Iterator[bytes]:
+        """The bytes of its messages."""
         if self._deflate is None:
-            await self._write(self._frames(zlib.compress(payload), text=False))
+            yield self._frames(zlib.compress(payload) if compress else payload, text=not compress)
             return
         data = self._deflate.compress(payload) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         size = max(self._behaviour.piece_bytes or len(data), _SUFFIX_BYTES)
         while data:
             # The last piece has the whole suffix, perhaps nothing else.
             piece = data[: size if len(data) <= size else min(size, len(data) - _SUFFIX_BYTES)]
-            await self._write(self._frames(piece, text=False))
+            yield self._frames(piece, text=False)
             data = data[len(piece) :]
 
     def _frames(self, data: bytes, *, text: bool) -> bytes:
@@ -139,11 +143,6 @@ class WebSocket:
             )
         except LocalProtocolError:
             raise ClosedByPeer(None) from None
-
-    async def send_half(self, payload: bytes) -> None:
-        """The first half of a frame."""
-        data = self._frames(payload, text=True)
-        await self._write(data[: len(data) // 2])
 
     async def send_raw(self, data: bytes) -> None:
         """Any bytes, outside of every frame."""

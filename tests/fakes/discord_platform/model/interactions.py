@@ -10,7 +10,7 @@ from tests.fakes.discord_platform.model import shapes
 from tests.fakes.discord_platform.model.cdn import Upload
 from tests.fakes.discord_platform.model.events import Event
 from tests.fakes.discord_platform.model.guilds import Channel
-from tests.fakes.discord_platform.model.messages import Draft, Messages
+from tests.fakes.discord_platform.model.messages import EDITABLE, Draft, Messages
 from tests.fakes.discord_platform.model.world import World
 
 ANSWER_SECONDS = 3.0
@@ -194,7 +194,7 @@ class Interactions:
         else:
             interaction.original = interaction.channel.messages.get(int(interaction.data["message"]["id"]))
             if kind == UPDATE and interaction.original is not None:
-                self._messages.edit(interaction.channel, interaction.original, data, uploads)
+                self.edit_message(interaction, "@original", data, uploads)
         self._world.changed.notify()
 
     def _write(self, interaction: Interaction, data: Json, uploads: list[Upload], flags: int) -> Json:
@@ -262,21 +262,20 @@ class Interactions:
             return interaction.original
         if message_id not in interaction.followups:
             raise unknown("Message")
-        return self._world.message(interaction.channel, message_id)
+        return self._world.message(self._messages.places[message_id], message_id)
 
     def edit_message(self, interaction: Interaction, message_id: str, data: Json, uploads: list[Upload]) -> Json:
         message = self.message_of(interaction, message_id)
         if message is interaction.original and interaction.is_loading:
             interaction.is_loading = False
             message["flags"] &= ~shapes.LOADING
-        keep = {name: value for name, value in data.items() if name in {"content", "embeds", "components"}}
-        return self._messages.edit(
-            interaction.channel, message, {**keep, "content": keep.get("content", message["content"]) or ""}, uploads
-        )
+        changes = {name: data[name] or blank for name, blank in EDITABLE.items() if name in data}
+        place = self._messages.places[message["id"]]
+        return self._messages.edit(place, message, changes, uploads, data.get("allowed_mentions"))
 
     def delete_message(self, interaction: Interaction, message_id: str) -> None:
         message = self.message_of(interaction, message_id)
-        self._messages.delete(interaction.channel, [message["id"]])
+        self._messages.delete(self._messages.places[message["id"]], [message["id"]])
         if message is interaction.original:
             interaction.original = None
 

@@ -14,6 +14,9 @@ from tests.fakes.discord_platform.model.world import World
 NONCE_SECONDS = 300.0
 """How long a nonce is unique. The documentation says "in the past few minutes"."""
 
+EDITABLE: Json = {"content": "", "embeds": [], "components": []}
+"""What an edit may replace, and what null makes of it."""
+
 
 class Draft(Struct):
     """What makes a message, whoever writes it. ``fields`` are put into it as they are."""
@@ -179,20 +182,25 @@ class Messages:
             "mentions": [dict(user) for user in message["mentions"]],
         }
 
-    def edit(self, channel: Channel, message: Json, changes: Json, uploads: Sequence[Upload] = ()) -> Json:
-        """What the author changes: a new edited_timestamp and MESSAGE_UPDATE."""
+    def edit(
+        self,
+        channel: Channel,
+        message: Json,
+        changes: Json,
+        uploads: Sequence[Upload] = (),
+        allowed_mentions: Json | None = None,
+    ) -> Json:
+        """What the author changes: a new edited_timestamp and MESSAGE_UPDATE. A new content is looked into for mentions."""
         if "components" in changes:
-            changes = {**changes, "components": self.numbered(changes["components"] or [])}
+            changes = {**changes, "components": self.numbered(changes["components"])}
         if "embeds" in changes:
-            changes = {**changes, "embeds": _rich(changes["embeds"] or [])}
+            changes = {**changes, "embeds": _rich(changes["embeds"])}
         message |= changes
-        if uploads:
-            message["attachments"] = [*message["attachments"], *(self._cdn.store(channel.id, upload) for upload in uploads)]
+        message["attachments"] = [*message["attachments"], *(self._cdn.store(channel.id, upload) for upload in uploads)]
         if "content" in changes:
-            found = naming.mentions_in(message["content"])
-            message["mentions"] = [
-                self._mentioned(channel, self._world.users[one]) for one in found.users if one in self._world.users
-            ]
+            found = naming.allowed(naming.mentions_in(message["content"]), allowed_mentions)
+            users = [self._world.users[one] for one in found.users if one in self._world.users]
+            message["mentions"] = [self._mentioned(channel, user) for user in users]
         message["edited_timestamp"] = self._world.timestamp()
         self._world.publish_in(channel, "MESSAGE_UPDATE", self.event(channel, message), is_message=True)
         return message

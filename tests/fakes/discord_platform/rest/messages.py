@@ -6,7 +6,7 @@ from tests.fakes.discord_platform.errors import ApiError, Json, missing_access, 
 from tests.fakes.discord_platform.model import permissions
 from tests.fakes.discord_platform.model.events import without_content
 from tests.fakes.discord_platform.model.guilds import Channel
-from tests.fakes.discord_platform.model.messages import Draft, Messages, check_may_post
+from tests.fakes.discord_platform.model.messages import EDITABLE, Draft, Messages, check_may_post
 from tests.fakes.discord_platform.model.world import World
 from tests.fakes.discord_platform.rest.routing import NO_CONTENT, Answer, Call, Endpoint
 from tests.fakes.discord_platform.rest.validation import check_message
@@ -102,17 +102,17 @@ class MessageRoutes:
             raise ApiError(400, 50083, "Thread is archived")
         check_message(call.body, is_edit=True)
         fields = call.fields
-        changes: Json = {name: fields[name] for name in ("content", "embeds", "components", "flags") if name in fields}
-        for name, blank in (("content", ""), ("embeds", []), ("components", [])):
-            if name in changes and changes[name] is None:
-                changes[name] = blank
+        changes: Json = {name: fields[name] or blank for name, blank in EDITABLE.items() if name in fields}
+        if "flags" in fields:
+            changes["flags"] = fields["flags"]
         if "attachments" in fields:
             kept = {str(one.get("id")) for one in fields["attachments"] or ()}
             changes["attachments"] = [one for one in message["attachments"] if one["id"] in kept]
         after = {**message, **changes}
         if not (after["content"].strip() or after["embeds"] or after["components"] or after["attachments"] or call.body.uploads):
             raise ApiError(400, 50006, "Cannot send an empty message")
-        return Answer(self._messages.shown(self._messages.edit(channel, message, changes, call.body.uploads)))
+        edited = self._messages.edit(channel, message, changes, call.body.uploads, fields.get("allowed_mentions"))
+        return Answer(self._messages.shown(edited))
 
     def _delete(self, call: Call) -> Answer:
         channel, message = self._own(call)

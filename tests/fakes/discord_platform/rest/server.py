@@ -1,7 +1,8 @@
 """The HTTP side: each request is checked, recorded, limited, perhaps spoiled, and answered."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -13,11 +14,13 @@ from tests.fakes.discord_platform.faults import Fault, Faults
 from tests.fakes.discord_platform.model.cdn import Cdn
 from tests.fakes.discord_platform.model.world import World
 from tests.fakes.discord_platform.rest.answers import WEBHOOK
-from tests.fakes.discord_platform.rest.bodies import read_body
+from tests.fakes.discord_platform.rest.bodies import Body, read_body
 from tests.fakes.discord_platform.rest.limits import Limits, Verdict
 from tests.fakes.discord_platform.rest.routing import Call, Endpoint, Routes
 
 BASE = "/api/v10"
+DOWNLOAD = "GET /attachments/{channel_id}/{attachment_id}/{filename}"
+"""The one route of the CDN."""
 _AGENT = re.compile(r"DiscordBot \(\S+,? [^)]+\)")
 _OPEN = (" /interactions/", f" {WEBHOOK}", " /gateway")
 """Routes that need no bot token: theirs is in the path. GET /gateway needs none, GET /gateway/bot does."""
@@ -52,8 +55,7 @@ class RestServer:
         if self.is_down:
             return None
         if request.path.startswith("/attachments/"):
-            status, body, kind = self._cdn.read(request.path, request.query)
-            return Response(status, body, kind)
+            return await self._download(request)
         if self.limits.is_banned:
             return Response(429, CLOUDFLARE_PAGE, "text/html; charset=UTF-8", (("Retry-After", "600"), ("Server", "cloudflare")))
         response = await self._api(request)
@@ -78,8 +80,21 @@ class RestServer:
             if error.status != 404:
                 self.violations.append(f"{request.method} {request.path}: {error}")
             return _refusal(error)
+        return await self._record(call, self._limited(request, call, endpoint))
+
+    async def _download(self, request: Request) -> Response | None:
+        """A file of the CDN, which knows neither tokens nor buckets."""
+        call = Call(DOWNLOAD, {}, dict(parse_qsl(request.query)), Body(), trio.current_time())
+        fault = self.faults.take(call)
+
+        def respond() -> Response:
+            return Response(*self._cdn.read(request.path, request.query))
+
+        return await self._record(call, _spoil(fault, respond))
+
+    async def _record(self, call: Call, answering: Awaitable[Response | None]) -> Response | None:
         self.calls.append(call)
-        response = await self._limited(request, call, endpoint)
+        response = await answering
         call.status = response.status if response is not None else 0
         for watch in self.watchers:
             watch(call)
@@ -95,9 +110,7 @@ class RestServer:
         verdict = self.limits.check(call.route, call.resource)
         if verdict.body is not None:
             return self._limit(verdict)
-        if fault is None:
-            return _answer(endpoint, call, verdict)
-        return await _spoil(fault, endpoint, call, verdict)
+        return await _spoil(fault, partial(_answer, endpoint, call, verdict))
 
     def _is_authorized(self, request: Request, call: Call) -> bool:
         if any(part in call.route for part in _OPEN) and call.route != "GET /gateway/bot":
@@ -122,17 +135,20 @@ class RestServer:
         return Response(429, msgspec.json.encode(verdict.body), headers=(*verdict.headers, _VIA))
 
 
-async def _spoil(fault: Fault, endpoint: Endpoint, call: Call, verdict: Verdict) -> Response | None:
+async def _spoil(fault: Fault | None, respond: Callable[[], Response]) -> Response | None:
+    """What a request gets that meets a fault, or none."""
+    if fault is None:
+        return respond()
     match fault.kind:
         case "error":
             assert fault.error is not None
             return _refusal(fault.error)
         case "page":
-            return Response(fault.status, fault.body, "text/html")
+            return Response(fault.status, fault.body, fault.content_type)
         case "cut_before":
             return None
         case "cut_after":
-            _answer(endpoint, call, verdict)
+            respond()
             return None
         case "delay":
             await trio.sleep(fault.seconds)
@@ -141,7 +157,7 @@ async def _spoil(fault: Fault, endpoint: Endpoint, call: Call, verdict: Verdict)
             await fault.released.wait()
         case _:
             await trio.sleep_forever()
-    return _answer(endpoint, call, verdict)
+    return respond()
 
 
 def _answer(endpoint: Endpoint, call: Call, verdict: Verdict) -> Response:
