@@ -27,13 +27,16 @@ class Peer:
         self.request = request
         self.taken: list[str | bytes] = []
         self._told = 0
+        self._writing = trio.Lock()
         self._partial = bytearray()
         self._is_text = False
 
     async def flush(self) -> None:
-        for data in self.protocol.data_to_send():
-            if data:
-                await self.stream.send_all(data)
+        """Also while another task reads, which answers pings."""
+        async with self._writing:
+            for data in self.protocol.data_to_send():
+                if data:
+                    await self.stream.send_all(data)
 
     async def take(self) -> str | bytes | None:
         """The client's next message; None: it has closed, see ``protocol.close_code``."""

@@ -1,11 +1,12 @@
 """Slack's side of Socket Mode, on a real socket: it does what a test says, and sends again what is not acknowledged."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+from websockets.exceptions import InvalidState
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.kit.http import create_client
@@ -31,10 +32,7 @@ class Line:
         self._is_silent = False
 
     async def say(self, frame: dict[str, Any] | str) -> None:
-        try:
-            await self.peer.say(frame if isinstance(frame, str) else json.dumps(frame))
-        except trio.BrokenResourceError:
-            self._over()
+        await self._do(self.peer.say, frame if isinstance(frame, str) else json.dumps(frame))
 
     async def hello(self, **fields: Any) -> None:
         self.is_open = True
@@ -48,8 +46,14 @@ class Line:
 
     async def close(self) -> None:
         """As Slack ends a connection: a close frame, and then TCP."""
-        await self.peer.close(1000)
+        await self._do(self.peer.close, 1000)
         await self.cut()
+
+    async def _do(self, act: Callable[[Any], Awaitable[None]], what: object) -> None:
+        try:
+            await act(what)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, InvalidState):
+            self._over()
 
     async def cut(self) -> None:
         self._scope.cancel()
