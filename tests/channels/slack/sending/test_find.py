@@ -1,0 +1,166 @@
+"""A send of unknown outcome is looked up: what was done is found, what surely was not is sent again, and nothing is guessed."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.channels.slack.sending.find import MOST_PAGES
+from gatewayd.model.errors import OutcomeUnknown, TryAgain
+from gatewayd.model.message.payload import EditText, RichText, SendFile
+from tests.channels.slack.sending.rig import EPOCH, Rig, now, sending
+
+LONG_AGO = EPOCH - 60
+
+
+async def cut(rig: Rig, *, after: bool = True, method: str = "chat.postMessage", **more: Any) -> float:
+    """A send whose answer was lost; when it began."""
+    since = now()
+    rig.slack.fault("drop_after" if after else "drop_before", method)
+    with pytest.raises(OutcomeUnknown):
+        await rig.send(**more)
+    await trio.sleep(5)
+    return since
+
+
+@pytest.mark.parametrize("where", ["thread", "peer", "direct"])
+async def test_what_was_sent_is_found_and_what_was_not_is_not(where: str, autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        peer = getattr(rig, where)
+        since = await cut(rig, peer=peer, after=False)
+        assert await rig.find(peer, since=since) is None
+        since = await cut(rig, peer=peer)
+        found = await rig.find(peer, since=since)
+        assert found is not None
+        assert rig.message(found)["text"] == "hello"
+        assert found == await rig.restarted().find(peer, since=since)
+
+
+@pytest.mark.parametrize("error", ["fatal_error", "internal_error"])
+async def test_an_error_after_the_effect_is_looked_up(error: str, autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = now()
+        rig.slack.refuse("chat.postMessage", error, after=True)
+        with pytest.raises(OutcomeUnknown):
+            await rig.send()
+        await trio.sleep(5)
+        assert await rig.find(since=since) is not None
+
+
+async def test_another_message_with_the_same_words_is_not_it(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = now()
+        await rig.send(key="another")
+        rig.slack.say(rig.alice, rig.general, "hello", thread=rig.asked)
+        await trio.sleep(5)
+        assert await rig.find(since=since) is None
+
+
+@pytest.mark.parametrize("where", ["thread", "peer"])
+async def test_it_is_found_among_many_in_small_pages(where: str, autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        peer = getattr(rig, where)
+        since = await cut(rig, peer=peer)
+        for at in range(40):
+            rig.slack.say(rig.alice, rig.general, f"later {at}", thread=peer.thread)
+        rig.slack.small_pages()
+        assert await rig.find(peer, since=since) is not None
+        assert await rig.find(peer, since=since, key="never") is None, "all pages were read"
+
+
+async def test_a_window_that_is_too_long_to_read_tells_nothing(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = await cut(rig, after=False)
+        rig.slack.small_pages()
+        for at in range(15 * MOST_PAGES):
+            rig.slack.say(rig.alice, rig.general, f"later {at}", thread=rig.asked)
+        with pytest.raises(OutcomeUnknown, match="pages"):
+            await rig.find(since=since)
+        assert len(rig.slack.calls("conversations.replies")) == MOST_PAGES
+
+
+async def test_a_limit_is_waited_for(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = await cut(rig)
+        rig.slack.rate_limit("conversations.replies", 60)
+        with pytest.raises(TryAgain) as caught:
+            await rig.find(since=since)
+        assert caught.value.after_seconds == 60
+        await trio.sleep(60)
+        assert await rig.find(since=since) is not None
+
+
+async def test_an_outage_of_the_history_is_waited_for(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = await cut(rig)
+        rig.slack.fault("drop_before", "conversations.replies", times=3)
+        with pytest.raises(TryAgain):
+            await rig.find(since=since)
+        assert await rig.find(since=since) is not None
+
+
+async def test_a_history_that_may_not_be_read_tells_nothing_and_parks_nobody(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = await cut(rig)
+        rig.slack.remove_scope("channels:history")
+        with pytest.raises(OutcomeUnknown, match="channels:history"):
+            await rig.find(since=since)
+
+
+async def test_a_send_that_was_just_cut_may_be_on_its_way(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        with pytest.raises(TryAgain) as caught:
+            await rig.find(since=now())
+        assert caught.value.after_seconds is not None
+        await trio.sleep(caught.value.after_seconds)
+        assert await rig.find(since=now() - caught.value.after_seconds) is None
+        assert await rig.find(since=now() + 3600) is None, "a clock that was set back"
+
+
+async def test_what_has_no_key_can_never_be_told(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        file = SendFile(rig.thread, "f1", "a.txt", 3)
+        with pytest.raises(OutcomeUnknown):
+            await rig.sender.find_sent(file, key="k", since=LONG_AGO)
+        with pytest.raises(OutcomeUnknown):
+            await rig.find(since=LONG_AGO, only_for=rig.alice)
+        url = rig.slack.command(rig.alice, rig.general, "/ask").payload["response_url"]
+        with pytest.raises(OutcomeUnknown):
+            await rig.find(rig.peer, since=LONG_AGO, answer_with=url)
+        await rig.send(peer=rig.peer)
+        assert await rig.find(rig.peer, since=LONG_AGO, answer_with=url) is not None, "it was sent the plain way"
+
+
+async def test_an_edit_may_be_made_again_whatever_became_of_it(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        edit = EditText(rig.thread, RichText("new"), of=1, message_id=f"{rig.general}:{rig.asked}")
+        assert await rig.sender.find_sent(edit, key="k", since=LONG_AGO) is None
+        assert rig.slack.log == []
+
+
+QUESTION = "This is the beginning of a long answer about **everything** and more. And"
+
+
+async def test_a_stream_is_found_by_its_thread_author_time_and_words(autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        await rig.send("an earlier answer", key="earlier")
+        rig.slack.say(rig.alice, rig.general, QUESTION, thread=rig.asked)
+        about: dict[str, Any] = {"grows": True, "reply_to": rig.reply_to}
+        since = await cut(rig, text=QUESTION, method="chat.startStream", after=False, **about)
+        assert await rig.find(since=since, text=QUESTION, **about) is None
+        since = await cut(rig, text=QUESTION, method="chat.startStream", **about)
+        found = await rig.find(since=since, text=QUESTION, **about)
+        assert found is not None
+        assert rig.message(found)["text"].startswith("This is the beginning")
+        assert await rig.find(since=since, text="Other words", **about) is None
+        assert await rig.find(since=since - 3600, text=QUESTION, **about) is None, "of another time"
+
+
+async def test_of_two_streams_none_is_chosen(autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        about: dict[str, Any] = {"grows": True, "reply_to": rig.reply_to}
+        since = await cut(rig, text=QUESTION, method="chat.startStream", **about)
+        await cut(rig, text=QUESTION, method="chat.startStream", **about)
+        with pytest.raises(OutcomeUnknown, match="two streams"):
+            await rig.find(since=since, text=QUESTION, **about)
