@@ -51,13 +51,13 @@ class Client(discord.Client):
             await interaction.response.edit_message(content=f"{data['custom_id']} by {interaction.user.name}", view=None)
 
 
-def main(api_url: str, gateway_url: str, token: str) -> None:
+def main(api_url: str, gateway_url: str, token: str, silence_seconds: str) -> None:
     discord.http.Route.BASE = api_url
     discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
     intents = discord.Intents(guilds=True, messages=True, message_content=True)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    Client(intents=intents).run(token, log_handler=None)
+    Client(intents=intents, heartbeat_timeout=float(silence_seconds)).run(token, log_handler=None)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

@@ -54,7 +54,7 @@ class Client:
             await interaction.execute("and more")
 
 
-def main(api_url: str, _gateway_url: str, token: str) -> None:
+def main(api_url: str, _gateway_url: str, token: str, _silence_seconds: str) -> None:
     intents = hikari.Intents.ALL_UNPRIVILEGED | hikari.Intents.MESSAGE_CONTENT
     bot = hikari.GatewayBot(token, intents=intents, rest_url=api_url, banner=None, suppress_optimization_warning=True)
     Client(bot)
@@ -62,4 +62,4 @@ def main(api_url: str, _gateway_url: str, token: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])

@@ -36,15 +36,15 @@ class Room(msgspec.Struct):
 
 
 @asynccontextmanager
-async def room_with(script: Path) -> AsyncIterator[Room]:
+async def room_with(script: Path, heartbeat_seconds: float = 41.25) -> AsyncIterator[Room]:
     """A client in a room, connected; it must end by itself after "bye", without complaint."""
     async with FakeDiscord.serve() as discord:
         ada = discord.add_user("ada")
         guild = discord.add_guild("Home", members=[ada])
         channel = discord.add_channel(guild, "general")
         discord.session_starts.max_concurrency = 16
-        discord.gateway.behave(piece_bytes=100)
-        arguments = [sys.executable, str(script), discord.api_url, discord.gateway_url, discord.token]
+        discord.gateway.behave(piece_bytes=100, heartbeat_seconds=heartbeat_seconds)
+        arguments = [sys.executable, str(script), discord.api_url, discord.gateway_url, discord.token, str(heartbeat_seconds * 2)]
         output = b""
 
         async def run() -> None:
@@ -134,3 +134,18 @@ async def test_rate_limits_are_understood(room: Room) -> None:
         assert 429 in discord.statuses(CREATE_MESSAGE)
         assert room.answers(scope) == 1
         discord.clear_calls()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+async def test_a_zombie_is_found_and_resumed(script: Path) -> None:
+    async with room_with(script, heartbeat_seconds=1.0) as room:
+        gateway = room.discord.gateway
+        await room.ask("alive")
+        gateway.behave(acknowledges=False, dispatches=False, checks_heartbeats=False)
+        room.discord.say(room.ada, room.channel, "unheard")
+        await gateway.wait_resumes(1)
+        gateway.behave(acknowledges=True, dispatches=True)
+        gateway.reset_all()
+        await room.heard("unheard")
+        assert room.answers("unheard") == 1
+        assert gateway.identify_count == 1
