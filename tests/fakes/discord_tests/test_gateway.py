@@ -276,3 +276,21 @@ async def test_two_hundred_guilds(discord: FakeDiscord, bot: Bot) -> None:
     line = await bot.identify()
     assert [event["t"] for event in line.events] == ["READY"] + ["GUILD_CREATE"] * 200
     assert sum(len(event["d"]["channels"]) for event in line.events[1:]) == 1000
+
+
+async def test_guilds_and_channels_come_and_go(discord: FakeDiscord, place: Place, bot: Bot) -> None:
+    line = await bot.identify()
+    other = discord.add_channel(place.guild, "other")
+    role = discord.add_role(place.guild, "team", allow=["manage_messages"])
+    discord.give_role(discord.bot_id, place.guild, role)
+    discord.set_permissions(other, deny=["view_channel"])
+    discord.set_permissions(other, role, allow=["view_channel"])
+    discord.delete_channel(other)
+    discord.guild_fails(place.guild)
+    discord.guild_returns(place.guild)
+    discord.remove_bot(place.guild)
+    names = "CHANNEL_CREATE GUILD_ROLE_CREATE CHANNEL_DELETE CHANNEL_UPDATE CHANNEL_DELETE GUILD_DELETE GUILD_CREATE GUILD_DELETE"
+    events = [await line.receive() for _ in names.split()]
+    assert " ".join(event["t"] for event in events) == names
+    assert [events[index]["d"].get("unavailable") for index in (5, 6, 7)] == [True, False, None]
+    assert (await bot.refused("POST", f"/channels/{place.channel}/messages", {"content": "x"}))[:2] == (403, 50001)

@@ -72,7 +72,7 @@ class Connection:
         if self.is_open and self._state.behaviour.dispatches:
             self._outgoing.send_nowait(payload)
 
-    def close(self, code: int, reason: str = "") -> None:
+    def close(self, code: int) -> None:
         """A close frame after what waits; then the client has some seconds to answer it."""
         if self.is_open:
             self._outgoing.send_nowait(code)

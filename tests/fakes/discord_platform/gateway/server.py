@@ -83,9 +83,9 @@ class Gateway:
         self.behaviour.set(**settings)
 
     def close_all(self, code: int) -> None:
-        """A close frame to every connection. 4009 and 4004 end their sessions, too."""
+        """A close frame to every connection. 1000, 4004 and 4009 end their sessions, too (discord-api-docs, issue 2922)."""
         for connection in self.connected:
-            if connection.session is not None and code in {4004, 4009}:
+            if connection.session is not None and code in {1000, 4004, 4009}:
                 self.state.sessions.end(connection.session)
             connection.close(code)
 

@@ -6,7 +6,6 @@ from tests.fakes.discord_platform.model import permissions
 TEXT = 0
 DM = 1
 CATEGORY = 4
-ANNOUNCEMENT = 5
 PUBLIC_THREAD = 11
 PRIVATE_THREAD = 12
 FORUM = 15
@@ -19,7 +18,6 @@ MESSAGE_JOIN = 7
 MESSAGE_THREAD_CREATED = 18
 MESSAGE_REPLY = 19
 MESSAGE_COMMAND = 20
-MESSAGE_THREAD_STARTER = 21
 MESSAGE_CONTEXT_COMMAND = 23
 """Message types."""
 
@@ -28,7 +26,6 @@ SELECTS = frozenset({3, 5, 6, 7, 8})
 
 EPHEMERAL = 1 << 6
 LOADING = 1 << 7
-SUPPRESS_EMBEDS = 1 << 2
 """Message flags."""
 
 

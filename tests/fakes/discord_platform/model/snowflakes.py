@@ -19,16 +19,6 @@ class Snowflakes:
         return str(self._last)
 
 
-def at(seconds: float) -> str:
-    """The smallest id of an instant in Unix seconds."""
-    return str(max(0, int(seconds * 1000) - EPOCH_MILLISECONDS) << 22)
-
-
-def time_of(snowflake: str) -> float:
-    """Unix seconds."""
-    return ((int(snowflake) >> 22) + EPOCH_MILLISECONDS) / 1000
-
-
 def iso(seconds: float) -> str:
     """A timestamp as Discord writes it: ``2017-07-11T17:27:07.299000+00:00``."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

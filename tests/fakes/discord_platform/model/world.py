@@ -15,7 +15,7 @@ from tests.fakes.discord_platform.model.events import (
     Event,
 )
 from tests.fakes.discord_platform.model.guilds import Channel, Guild
-from tests.fakes.discord_platform.model.snowflakes import Snowflakes, iso, time_of
+from tests.fakes.discord_platform.model.snowflakes import Snowflakes, iso
 
 
 class World:
@@ -192,7 +192,3 @@ class World:
             "guild_scheduled_events": [],
             "soundboard_sounds": [],
         }
-
-    def age_of(self, snowflake: str) -> float:
-        """Seconds since an id was made."""
-        return self.now() - time_of(snowflake)
