@@ -23,6 +23,7 @@ docs.slack.dev and the sources of slack_sdk and bolt; each module names them whe
 
 from tests.fakes.slack_platform.errors import Json, SlackError
 from tests.fakes.slack_platform.platform import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, FakeSlack
+from tests.fakes.slack_platform.remote import RemoteSlack
 from tests.fakes.slack_platform.workspace import APP, BOT, BOT_USER, OTHER_TEAM, TEAM
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "TEAM",
     "FakeSlack",
     "Json",
+    "RemoteSlack",
     "SlackError",
 ]

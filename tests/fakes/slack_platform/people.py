@@ -161,7 +161,7 @@ class People:
         """Any event, as it is."""
         return self._events.body(event, self._channel(channel) if channel else None)
 
-    def app_home_thread(self, user: str, text: str) -> str:
+    def assistant_thread(self, user: str, text: str) -> str:
         """A thread that a user begins in the app's assistant pane: its root has the subtype ``assistant_app_thread``."""
         there = self._workspace.direct(user)
         root = self._workspace.post(there, {"subtype": "assistant_app_thread", "user": BOT_USER, "text": "New Assistant Thread"})

@@ -8,8 +8,9 @@ from typing import Literal, Self
 import httpx2
 import trio
 
+from tests.fakes.bot_api.bot import Signal
 from tests.fakes.bot_api.http_server import Handler, listen, port_of, serve_http
-from tests.fakes.slack_platform.delivery.deliveries import Deliveries
+from tests.fakes.slack_platform.delivery.deliveries import Deliveries, Delivery
 from tests.fakes.slack_platform.delivery.events import Events
 from tests.fakes.slack_platform.delivery.socket_mode import Connection, DisconnectReason, SocketMode
 from tests.fakes.slack_platform.delivery.webhook_sender import RequestUrls, WebhookSender
@@ -37,9 +38,10 @@ class Parts:
 
     def __init__(self, nursery: trio.Nursery, client: httpx2.AsyncClient, now: Callable[[], float], url: str, mode: Mode) -> None:
         self.url = url
-        self.socket_mode = SocketMode(APP, lambda: url.replace("http://", "ws://"), PING_SECONDS)
+        self.changed = Signal()
+        self.socket_mode = SocketMode(APP, lambda: url.replace("http://", "ws://"), PING_SECONDS, self.changed)
         self.sender = WebhookSender(client, SIGNING_SECRET, now)
-        self.deliveries = Deliveries(nursery, self.socket_mode.attempt if mode == "socket" else self.sender.attempt)
+        self.deliveries = Deliveries(nursery, self.socket_mode.attempt if mode == "socket" else self.sender.attempt, self.changed)
         self.events = Events(self.deliveries, now)
         self.workspace = Workspace(now, self.events.publish)
         self.chat = Chat(self.workspace)
@@ -56,7 +58,7 @@ class Parts:
             **self.files.methods(),
             **self.people.methods(),
         }
-        self.server = Server(self.tokens, self.workspace, methods, self.files, self.responses, self.socket_mode)
+        self.server = Server(self.tokens, self.workspace, methods, self.files, self.responses, self.socket_mode, self.changed)
 
 
 class FakeSlack(People):
@@ -157,9 +159,7 @@ class FakeSlack(People):
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to be true after a call, an answer, a delivery or a connection."""
         while not holds():
-            async with trio.open_nursery() as nursery:
-                for signal in (self._server.changed, self.deliveries.changed, self._parts.socket_mode.changed):
-                    nursery.start_soon(_first, signal.wait, nursery.cancel_scope)
+            await self._parts.changed.wait()
 
     async def wait_call(self, method: str, *, count: int = 1, when: When | None = None) -> Json:
         """The ``count``-th request for ``method`` (that ``when`` accepts); waits for it."""
@@ -297,6 +297,31 @@ class FakeSlack(People):
         """Send ``disconnect`` on one connection; it is closed 10 seconds later unless its client goes before."""
         await self._parts.socket_mode.disconnect(reason, self.connections[index], closes=closes)
 
+    async def cut(self, index: int = 0, *, in_a_frame: bool = False) -> None:
+        """Break one connection: with a reset, or after half a frame."""
+        await self.connections[index].socket.cut(in_the_middle_of='{"type": "events_api"}' if in_a_frame else None)
+
+    def silence(self, index: int = 0) -> None:
+        """One connection sends nothing more, neither payloads nor pings nor pongs; TCP stays open."""
+        self.connections[index].socket.silent = True
+
+    def deafen(self, index: int = 0) -> None:
+        """One connection reads nothing more; it still sends."""
+        self.connections[index].socket.deaf = True
+
+    def linger(self, index: int = 0) -> None:
+        """One connection stays open in TCP after the close handshake, as Slack's do."""
+        self.connections[index].socket.lingers = True
+
+    async def send_garbage(self, index: int = 0, text: str = "\x00 not JSON", *, raw: bool = False) -> None:
+        """A text frame that is no envelope; ``raw``: bytes that are no frame."""
+        socket = self.connections[index].socket
+        await (socket.send_raw(text.encode() * 8) if raw else socket.send(text))
+
+    def refuse_sockets(self, times: int = 1, status: int = 408) -> None:
+        """Answer the next WebSocket handshakes with this HTTP status."""
+        self._parts.socket_mode.refusals += [status] * times
+
     def link(self, *, enabled: bool) -> None:
         """Switch Socket Mode on or off in the app's settings: apps.connections.open is refused while it is off."""
         self._parts.socket_mode.enabled = enabled
@@ -307,11 +332,14 @@ class FakeSlack(People):
         """Events vanish from now on, as in an outage of Slack: only history tells of them."""
         self.deliveries.dropping = dropping
 
+    def outcomes(self) -> list[str]:
+        """What became of each payload, in order: "waiting", "delivered", "lost"."""
+        return [one.outcome for one in self.deliveries.all]
+
+    def redeliver(self, delivery: Delivery) -> Delivery:
+        """The same payload once more, with a new envelope: Slack delivers at least once."""
+        return self.deliveries.add(Delivery(delivery.kind, delivery.payload, delivery.accepts_response_payload))
+
     def retry_events(self, retrying: bool) -> None:
         """Whether an event that nobody acknowledged is sent again."""
         self.deliveries.retrying = retrying
-
-
-async def _first(wait: Callable[[], object], scope: trio.CancelScope) -> None:
-    await wait()  # type: ignore[misc]
-    scope.cancel()

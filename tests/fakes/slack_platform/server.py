@@ -62,6 +62,7 @@ class Server:
         files: Files,
         responses: Responses,
         socket_mode: SocketMode,
+        changed: Signal,
     ) -> None:
         self.tokens = tokens
         self._workspace = workspace
@@ -70,7 +71,7 @@ class Server:
         self._responses = responses
         self.faults = Faults()
         self.calls: list[Call] = []
-        self.changed = Signal()
+        self._changed = changed
         self.violations: list[str] = []
         self.control: Handler | None = None
 
@@ -82,7 +83,7 @@ class Server:
         if area == "control" and self.control is not None:
             return await self.control(request)
         response = await self._spoiled(area, {"path": request.path}, lambda: self._elsewhere(area, request))
-        self.changed.notify()
+        self._changed.notify()
         return response
 
     def _elsewhere(self, area: str, request: Request) -> Response:
@@ -115,9 +116,9 @@ class Server:
             return self._encode(SlackError("unknown_method", fields={"req_method": method}).answer())
         call = Call(method, values, trio.current_time(), token)
         self.calls.append(call)
-        self.changed.notify()
+        self._changed.notify()
         response = await self._spoiled(method, values, lambda: self._run(call))
-        self.changed.notify()
+        self._changed.notify()
         return response
 
     def _run(self, call: Call) -> Response:
@@ -144,7 +145,7 @@ class Server:
             return effect()
         if fault.kind in {"error_after", "drop_after", "hang_after"}:
             effect()
-            self.changed.notify()
+            self._changed.notify()
         match fault.kind:
             case "error" | "error_after":
                 error: SlackError = fault.limited()

@@ -43,11 +43,11 @@ Attempt = Callable[[Delivery], Awaitable[str | None]]
 class Deliveries:
     """Every payload from its event to its end. While ``dropping``, new events vanish, as in Slack's own outages."""
 
-    def __init__(self, nursery: trio.Nursery, attempt: Attempt) -> None:
+    def __init__(self, nursery: trio.Nursery, attempt: Attempt, changed: Signal) -> None:
         self._nursery = nursery
         self._attempt = attempt
         self.all: list[Delivery] = []
-        self.changed = Signal()
+        self._changed = changed
         self.dropping = False
         self.retrying = True
 
@@ -70,9 +70,9 @@ class Deliveries:
                 delivery.outcome = "delivered"
                 break
             delivery.tried.append(failure)
-            self.changed.notify()
+            self._changed.notify()
             if failure == "no_retry":
                 break
         if delivery.outcome == "waiting":
             delivery.outcome = "lost"
-        self.changed.notify()
+        self._changed.notify()

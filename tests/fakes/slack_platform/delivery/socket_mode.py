@@ -47,7 +47,7 @@ class Pending(Struct):
 class SocketMode:
     """The WebSocket server of one app."""
 
-    def __init__(self, app: str, url: Callable[[], str], ping_seconds: float | None) -> None:
+    def __init__(self, app: str, url: Callable[[], str], ping_seconds: float | None, changed: Signal) -> None:
         self._app = app
         self._url = url
         self._ping_seconds = ping_seconds
@@ -56,7 +56,8 @@ class SocketMode:
         self.connections: list[Connection] = []
         self.foreign = 0
         self.enabled = True
-        self.changed = Signal()
+        self.refusals: list[int] = []
+        self._changed = changed
         self.received: list[Json] = []
         self._pending: dict[str, Pending] = {}
 
@@ -76,8 +77,9 @@ class SocketMode:
         query = dict(part.partition("=")[::2] for part in request.query.split("&"))
         expires = self._tickets.pop(query.get("ticket", ""), 0.0)
         socket = WebSocket(stream)
-        if not request.path.startswith("/link") or expires < trio.current_time():
-            await stream.send_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        status = self.refusals.pop(0) if self.refusals else 401
+        if status != 401 or not request.path.startswith("/link") or expires < trio.current_time():
+            await stream.send_all(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
             return
         if not await socket.accept(request):
             return
@@ -90,7 +92,7 @@ class SocketMode:
             self.connections.append(connection)
             try:
                 await socket.send(self._hello(connection))
-                self.changed.notify()
+                self._changed.notify()
                 if self._ping_seconds is not None:
                     nursery.start_soon(self._ping, connection, self._ping_seconds)
                 async for text in socket.texts():
@@ -141,7 +143,7 @@ class SocketMode:
             pending.acknowledged = True
             pending.delivery.answer = frame.get("payload")
             pending.done.set()
-        self.changed.notify()
+        self._changed.notify()
 
     def _gone(self, connection: Connection) -> None:
         if connection in self.connections:
@@ -150,7 +152,7 @@ class SocketMode:
         for pending in list(self._pending.values()):
             if pending.connection is connection:
                 pending.done.set()
-        self.changed.notify()
+        self._changed.notify()
 
     async def attempt(self, delivery: Delivery) -> str | None:
         """Send one envelope and wait for its acknowledgement; None when it came within 3 seconds."""
