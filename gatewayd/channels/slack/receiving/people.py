@@ -1,16 +1,90 @@
 """The names of the people who write, as far as Slack has told them."""
 
-import anyio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
 
+import anyio
+from msgspec import Struct
+
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.slack.api import SlackApi
+from gatewayd.channels.slack.receiving.text import one_line
+from gatewayd.channels.slack.wire.events import Profile, UserInfo
+from gatewayd.model.errors import SendRejected, TryAgain
+
+MOST_PEOPLE: Final = 5_000
+MOST_WANTED: Final = 200
+LOOK_UP_SECONDS: Final = 3.0
+AGAIN_SECONDS: Final = 6 * 3600.0
+"""After this time a name is looked up again; until then the old one is shown. Also for those whose name was not to be had."""
+PAUSE_SECONDS: Final = 0.7
+"""Between two look-ups in the background: users.info takes 100 calls a minute ("Rate limits", Tier 4)."""
+
+
+class _Known(Struct):
+    name: str | None
+    until: float
 
 
 class People:
-    """A bounded cache of users.info. Without a name the id is the name."""
+    """A bounded cache of users.info. Nothing waits for it: a message of somebody who is not known yet has their id alone."""
 
-    def __init__(self, api: SlackApi) -> None:
+    def __init__(self, api: SlackApi, now: Callable[[], float]) -> None:
         self._api = api
+        self._now = now
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._wanted: dict[str, None] = {}
+        self._wake = Wakeup()
+
+    def name_of(self, user: str) -> str | None:
+        """What they are called, if it is known. Otherwise it is looked up, for the next time."""
+        known = self._known.get(user)
+        if user and (known is None or known.until < self._now()) and len(self._wanted) < MOST_WANTED:
+            self._wanted[user] = None
+            self._wake.notify()
+        return None if known is None else known.name
+
+    def note(self, user: str, profile: Profile) -> None:
+        """Slack has told their name along with a message."""
+        if user and (profile.display_name or profile.real_name):
+            self._keep(user, profile)
 
     async def run(self) -> None:
-        """Look up the people whose names were missing, until cancelled."""
-        await anyio.sleep_forever()
+        """Look up those whose names were missing, until cancelled.
+
+        :raises NeedsOperator: Slack does not accept the token any more.
+        """
+        while True:
+            await self._wake.take()
+            while self._wanted:
+                user = next(iter(self._wanted))
+                await anyio.sleep(await self._look_up(user))
+                self._wanted.pop(user, None)
+
+    async def learn(self, users: Iterable[str], *, within_seconds: float) -> None:
+        """Look up those who are not known, as far as it can be done in this time."""
+        with anyio.move_on_after(within_seconds):
+            for user in dict.fromkeys(users):
+                if user not in self._known:
+                    await self._look_up(user)
+
+    async def _look_up(self, user: str) -> float:
+        """Returns how long to wait before the next one."""
+        try:
+            info = await self._api.ask("users.info", {"user": user}, UserInfo, purpose="fetch", timeout_seconds=LOOK_UP_SECONDS)
+        except TryAgain as error:
+            return error.after_seconds or PAUSE_SECONDS
+        except SendRejected:  # nobody of this name, or the scope users:read is missing
+            self._keep(user, Profile())
+        else:
+            self._keep(user, info.user.profile, info.user.name)
+        return PAUSE_SECONDS
+
+    def _keep(self, user: str, profile: Profile, handle: str = "") -> None:
+        """The name that they chose to be called by is the display name; many have none ("User object", ``profile``)."""
+        name = one_line(profile.display_name or profile.real_name or handle)
+        self._known[user] = _Known(name or None, self._now() + AGAIN_SECONDS)
+        self._known.move_to_end(user)
+        while len(self._known) > MOST_PEOPLE:
+            self._known.popitem(last=False)
