@@ -98,9 +98,7 @@ async def connect(
     async with _upgraded(http, url, headers or {}, subprotocols) as (stream, subprotocol):
         websocket = WebSocket(stream, subprotocol, max_message_bytes)
         async with anyio.create_task_group() as group:
-            group.start_soon(websocket._read)
-            group.start_soon(websocket._keep_alive, ping_seconds, pong_seconds)
-            group.start_soon(websocket._disconnect)
+            group.start_soon(websocket._live, ping_seconds, pong_seconds)
             try:
                 yield websocket
             except Exception as error:
@@ -108,7 +106,7 @@ async def connect(
             finally:
                 with anyio.CancelScope(shield=True):
                     await websocket.close(leaves_with)
-                group.cancel_scope.cancel()
+                websocket._life.cancel()
     if failure is not None:
         raise failure
 
@@ -134,6 +132,7 @@ class WebSocket:
         self._reading: object | None = None  # another one each time
         self._cause: WebSocketClosed | None = None
         self._over = anyio.Event()
+        self._life = anyio.CancelScope(shield=True)
 
     async def receive(self) -> str | bytes:
         """The next message: a text or bytes, as the peer sent it. There is no time limit. A cancelled call loses no message.
@@ -169,6 +168,14 @@ class WebSocket:
             await self._say_goodbye(cause, CloseConnection(code, text))
             await self._over.wait()
         self._end(cause)
+
+    async def _live(self, ping_seconds: float, pong_seconds: float) -> None:
+        """What runs as long as the connection. Who leaves it because of a cancellation hears the peer's close frame, too."""
+        with self._life:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._read)
+                group.start_soon(self._keep_alive, ping_seconds, pong_seconds)
+                group.start_soon(self._disconnect)
 
     async def _say_goodbye(self, cause: WebSocketClosed, frame: CloseConnection) -> None:
         """Send a close frame, unless there was one."""

@@ -431,6 +431,17 @@ async def test_an_error_of_the_block_comes_out_as_it_is(error: Exception, autoju
     assert type(await failure_at(writing(b""))) is WebSocketClosed
 
 
+async def test_a_cancelled_block_waits_no_longer_than_for_the_answer(autojump_clock: MockClock) -> None:
+    async def answer(peer: Peer) -> None:
+        assert await peer.take() is None
+
+    began = trio.current_time()
+    with trio.move_on_after(10):
+        async with connected(playing(answer)) as websocket:
+            await websocket.receive()
+    assert trio.current_time() - began < 10.2
+
+
 async def test_a_cancelled_block_closes_within_bounds(autojump_clock: MockClock) -> None:
     began = trio.current_time()
     with trio.move_on_after(10) as scope:
