@@ -15,6 +15,7 @@ from gatewayd.kit.text.split import size_of
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.message.payload import Choice, RichText, Span
 from tests.channels.slack.sending.blocks import pings, read
+from tests.fakes.slack_platform.blocks import check_blocks
 from tests.kit.text.texts import rich_texts, wild_texts
 
 MENTIONS = [
@@ -56,6 +57,7 @@ def test_any_reply_becomes_messages_that_slack_takes(markdown: str) -> None:
     for piece in compose(markdown, text_format="rich", text_limit=PLUGIN.text_limit, wire_size=wire_size):
         blocks, text = blocks_of(piece), text_of(piece)
         assert words(read(blocks)) == words(piece.text)
+        assert check_blocks(msgspec.to_builtins(blocks)) == blocks
         assert size_of(text, "bytes") <= LONGEST_TEXT.size
         assert len(msgspec.json.encode(blocks)) <= 13_200 - 5_000, "no room for buttons"
         assert pings(text) == []
@@ -143,6 +145,7 @@ def test_the_target_of_a_link_is_in_the_plain_text_if_it_fits() -> None:
 def test_each_choice_is_a_button(rows: list[list[Choice]]) -> None:
     blocks = blocks_of(RichText("a"), rows)
     assert read(blocks) == "a"
+    assert check_blocks(msgspec.to_builtins(blocks)) == blocks
     buttons = [button for block in blocks[1:] for button in block["elements"]]
     assert [button["value"] for button in buttons] == [choice.data for choice in chain(*rows)]
     assert all(len(block["elements"]) <= 5 for block in blocks[1:])

@@ -1,0 +1,117 @@
+"""What we send, judged by the types of Slack's own SDK (npm, @slack/web-api and @slack/types): each request has the arguments of
+its method, and each block the fields of its kind, and no others."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.kit.text.markdown import render
+from gatewayd.model.errors import OutcomeUnknown
+from gatewayd.model.message.payload import Choice, PressAnswer, SendText, Typing
+from tests.channels.slack.judges.installed import judges, node
+from tests.channels.slack.sending.rig import Rig, now, sending
+from tests.fakes.slack_platform.server import Call
+
+pytestmark = pytest.mark.slow
+
+TYPES = {
+    "assistant.threads.setStatus": "AssistantThreadsSetStatusArguments",
+    "chat.appendStream": "ChatAppendStreamArguments",
+    "chat.postEphemeral": "ChatPostEphemeralArguments",
+    "chat.postMessage": "ChatPostMessageArguments",
+    "chat.startStream": "ChatStartStreamArguments",
+    "chat.stopStream": "ChatStopStreamArguments",
+    "chat.update": "ChatUpdateArguments",
+    "conversations.history": "ConversationsHistoryArguments",
+    "conversations.open": "ConversationsOpenArguments",
+    "conversations.replies": "ConversationsRepliesArguments",
+}
+EVERYTHING = """# Head
+
+**bold** _italic_ ~~strike~~ ***both*** `code` **`bold code`** [**link**](https://e.org/?a=1&b=2) https://e.org <mailto:a@e.org>
+
+> quoted **bold** [l](https://e.org)
+
+```py
+x < 1
+```
+
+- a
+- b
+
+| a | b |
+|---|---|
+| 1 | 2 |
+"""
+CHOICES = (tuple(Choice(f"Choice {at}", f"qu:1:{at}") for at in range(12)), (Choice("No", "qu:1:no"),))
+NO_TEXT = ("limit", "inclusive", "include_all_metadata")
+WRONG = {"channel": "C1", "blocks": [{"type": "rich_text", "elements": [{"type": "rich_text_section", "words": []}]}]}
+
+
+async def send_every_shape(rig: Rig) -> None:
+    await rig.send(EVERYTHING, choices=CHOICES)
+    await rig.send("plain", rig.peer)
+    await rig.send("direct", rig.direct)
+    await rig.send("for one", only_for=rig.alice)
+    rig.slack.refuse("chat.postMessage", "invalid_blocks")
+    edited = await rig.send("**words**", choices=CHOICES, instead="Write /answer")
+    await rig.edit(edited, EVERYTHING, choices=CHOICES)
+    rig.slack.refuse("chat.update", "invalid_blocks")
+    await rig.edit(edited, "words")
+    grown = await rig.send("A reply that grows and grows", grows=True, reply_to=rig.reply_to)
+    await rig.grow(grown, "A reply that grows and grows and **grows** and grows")
+    await rig.edit(grown, "The end")
+    await rig.sender.signal(Typing(rig.thread))
+    await rig.sender.signal(PressAnswer(rig.thread, f"{rig.alice}:1", "no"))
+    since = now()
+    rig.slack.fault("drop_after", "chat.postMessage")
+    with pytest.raises(OutcomeUnknown):
+        await rig.send()
+    await trio.sleep(5)
+    for peer in (rig.thread, rig.peer):
+        await rig.sender.find_sent(SendText(peer, render("hello")), key="k", since=since)
+
+
+def arguments(call: Call) -> dict[str, Any]:
+    """What was sent. In a form, numbers and truth are text."""
+    is_json = call.method.startswith(("chat.", "assistant."))
+    return call.params if is_json else {key: json.loads(it) if key in NO_TEXT else it for key, it in call.params.items()}
+
+
+async def check(folder: Path, name: str, requests: list[tuple[str, dict[str, Any]]]) -> str:
+    """What the compiler says of these requests, as values of their types."""
+    home = judges()
+    kinds = ", ".join(sorted({TYPES[method] for method, _ in requests}))
+    lines = [f"const r{at}: {TYPES[method]} = {json.dumps(values)};" for at, (method, values) in enumerate(requests)]
+    (folder / name).write_text("\n".join([f'import type {{ {kinds} }} from "@slack/web-api";', *lines, ""]))
+    if not (folder / "node_modules").exists():
+        (folder / "node_modules").symlink_to(home / "node_modules")
+    flags = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--moduleResolution", "nodenext"]
+    done = await trio.run_process(
+        [str(node(home)), str(home / "node_modules/typescript/bin/tsc"), *flags, name],
+        cwd=folder,
+        env={"PATH": os.defpath, "HOME": str(folder)},
+        capture_stdout=True,
+        check=False,
+    )
+    return done.stdout.decode()
+
+
+async def test_each_request_has_the_type_of_its_method(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        await send_every_shape(rig)
+        requests = [(call.method, arguments(call)) for call in rig.slack.log]
+    assert {method for method, _ in requests} == TYPES.keys()
+    autojump_clock.autojump_threshold = float("inf")
+    assert await check(tmp_path, "sent.ts", requests) == ""
+
+
+async def test_the_judge_refuses_what_is_wrong(tmp_path: Path) -> None:
+    said = await check(tmp_path, "wrong.ts", [("chat.postMessage", WRONG)])
+    assert "error TS" in said
+    assert "rich_text_section" in said
