@@ -1,9 +1,8 @@
 """One Slack account: joins what receives with what sends."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NoReturn
 
 import anyio
 import httpx2
@@ -69,20 +68,16 @@ class SlackChannel:
         tell_scopes(scopes, self._services.connection)
         backfill = Backfill(self._api, self._services, self._settings, receiver, self._threads)
 
-        async def connected() -> None:
-            self._services.connection.connected(f"@{me.user} in {me.team}")
-            await backfill.run(deliver)
-
+        fetch = partial(backfill.run, deliver)
+        identity = f"@{me.user} in {me.team}"
         async with anyio.create_task_group() as group:
             group.start_soon(self._people.run)
-            await self._receive(deliver, receiver, connected)
-
-    async def _receive(self, deliver: Deliver, receiver: Receiver, connected: Callable[[], Awaitable[None]]) -> NoReturn:
-        if self._webhook is not None:
-            await self._webhook.watch(connected)
-        open_url = partial(connection_url, self._api)
-        socket = SocketMode(open_url, self._http, self._services, receiver, connections=self._settings.connections)
-        await socket.run(deliver, connected)
+            if self._webhook is not None:
+                self._services.connection.connected(identity)
+                await self._webhook.watch(fetch)
+            open_url, connections = partial(connection_url, self._api), self._settings.connections
+            socket = SocketMode(open_url, self._http, self._services, receiver, connections=connections, identity=identity)
+            await socket.run(deliver, fetch)
 
     def _become(self, bot: Bot) -> Receiver:
         """Read what comes as this bot."""

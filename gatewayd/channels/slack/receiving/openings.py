@@ -11,6 +11,8 @@ LONGEST_PAUSE_SECONDS: Final = 60.0
 """Between two attempts to open a connection. With pauses that double from a half to a whole second on, there are at most
 ``ATTEMPTS_A_MINUTE`` in the first minute, and fewer in each later one."""
 ATTEMPTS_A_MINUTE: Final = 7
+STAGGER_SECONDS: Final = 1.0
+"""Between any two attempts: connections that are opened at one moment also end at one moment."""
 FORGOTTEN_SECONDS: Final = 300.0
 """Failures so long ago say nothing of the next attempt."""
 LEFT_SECONDS: Final = 30.0
@@ -33,6 +35,10 @@ class Pauses:
         self._rng = rng
         self._failures = 0
         self._failed_at = -math.inf
+
+    def note_attempt(self, now: float) -> None:
+        """One attempt is over."""
+        self.ready_at = max(self.ready_at, now + STAGGER_SECONDS)
 
     def note_failure(self, now: float, *, at_least: float | None = None) -> None:
         """``at_least`` is the pause that Slack asks for, in seconds."""

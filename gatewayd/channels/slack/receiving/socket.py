@@ -49,14 +49,6 @@ _HEARD_SECONDS: Final = 20.0
 _CONNECTIONS: Final = "connections"
 _STRANGERS: Final = "all events"
 _REASON: Final = re.compile(r"[a-z_]{1,40}")
-_TOO_MANY: Final = (
-    "too_many_websockets: an app may have ten connections at once. Stop other programs with this app token, "
-    "or lower their number of connections"
-)
-_LINK_DISABLED: Final = (
-    "link_disabled: Socket Mode is switched off for this app. Switch it on at api.slack.com/apps, Socket Mode, "
-    'or set mode = "events"'
-)
 
 OpenUrl = Callable[[], Awaitable[str]]
 """Returns the address of one connection, see ``connection_url``. Raises GatewayErrors only."""
@@ -79,7 +71,8 @@ async def connection_url(api: SlackApi) -> str:
 
 
 class SocketMode:
-    """The connections of one account. Everything that Slack hands over is delivered, and acknowledged after its commit."""
+    """The connections of one account, which is connected as ``identity`` while there is any. Everything that Slack hands over is
+    delivered, and acknowledged after its commit."""
 
     def __init__(
         self,
@@ -89,11 +82,13 @@ class SocketMode:
         receiver: Receiver,
         *,
         connections: int,
+        identity: str,
     ) -> None:
         self._open_url = open_url
         self._http = http
         self._services = services
         self._wanted = connections
+        self._identity = identity
         self._app_id = receiver.bot.app_id
         self._gaps = Gaps(services)
         self._deliveries = Deliveries(receiver, services, self._gaps)
@@ -103,27 +98,28 @@ class SocketMode:
         self._strangers = 0
         self._was_connected = False
 
-    async def run(self, deliver: Deliver, connected: Callable[[], Awaitable[None]]) -> NoReturn:
-        """``connected`` is called, in a task of its own, after each hello before which there was no connection, and when events
-        were lost otherwise: it fetches what was missed.
+    async def run(self, deliver: Deliver, fetch: Callable[[], Awaitable[None]]) -> NoReturn:
+        """``fetch`` is called, in a task of its own, after each hello before which there was no connection, and when events were
+        lost otherwise. It fetches what was missed.
 
         :raises TryAgain: no connection came about. :raises NeedsOperator: Slack refuses the token, or Socket Mode is off.
         """
         async with anyio.create_task_group() as group:
             group.start_soon(self._deliveries.run, deliver)
-            group.start_soon(self._gaps.run, connected)
+            group.start_soon(self._gaps.run, fetch)
             group.start_soon(self._tell_that_it_is_alive)
             group.start_soon(self._look_for_strangers)
             await self._keep_open(group)
         raise AssertionError("it ends by an error only")
 
     async def _keep_open(self, group: anyio.abc.TaskGroup) -> None:
-        """One after the other: so each hello has a number to compare with ours, and a refusal is asked for once."""
+        """One after the other: so each hello has a number to compare with ours, and one refusal counts for all."""
         while True:
             while not self._crew.is_short:
                 await self._changed.wait()
             await anyio.sleep_until(self._pauses.ready_at)
             failure = await self._open(group)
+            self._pauses.note_attempt(anyio.current_time())
             if failure is not None:
                 self._note_failure(failure)
 
@@ -212,7 +208,7 @@ class SocketMode:
             other.end_by(now + LINGER_SECONDS)
         if was_empty:
             self._was_connected = True
-            self._services.connection.connected()
+            self._services.connection.connected(self._identity)
             self._services.connection.expect_silence(SILENCE_SECONDS)
             self._gaps.note()
         if not self._crew.is_short:
@@ -221,24 +217,24 @@ class SocketMode:
 
     def _take_disconnect(self, connection: Connection, reason: str) -> None:
         """:raises TryAgain: in place of a hello. :raises NeedsOperator: it is for all connections."""
-        reason = reason if _REASON.fullmatch(reason) else "for an unknown reason"
-        if reason == "link_disabled":
-            raise NeedsOperator(_LINK_DISABLED, retries_slowly=True)
-        words = _TOO_MANY if reason == "too_many_websockets" else f"disconnected by Slack: {reason}"
-        if not connection.is_joined:
-            raise TryAgain(f"Slack, Socket Mode: {words}")
-        self._services.log.info("slack_connection_will_end", reason=reason)
+        shown = reason if _REASON.fullmatch(reason) else "?"
+        error: GatewayError = TryAgain(f"Slack, Socket Mode: disconnected with the reason {shown}")
+        if reason in ("link_disabled", "too_many_websockets"):
+            error = gateway_error(SlackError("Socket Mode", reason), "own")
+        if isinstance(error, NeedsOperator) or not connection.is_joined:
+            raise error
+        self._services.log.info("slack_connection_will_end", reason=shown)
         lasted = self._crew.will_leave(connection, anyio.current_time())
-        self._make_room(lasted, words)
+        self._replace(lasted, error.reason)
 
     def _note_end(self, connection: Connection, reason: str) -> None:
         lasted = self._crew.leave(connection, anyio.current_time())
         if self._crew.is_empty:
             self._services.connection.interrupted(reason)
         self._services.log.info("slack_connection_ended", open=self._crew.fresh, reason=reason)
-        self._make_room(lasted, reason)
+        self._replace(lasted, reason)
 
-    def _make_room(self, lasted: float | None, reason: str) -> None:
+    def _replace(self, lasted: float | None, reason: str) -> None:
         """A connection that was fresh for ``lasted`` seconds is to be replaced."""
         if lasted is None:
             return

@@ -64,13 +64,13 @@ class EventsWebhook:
         """After the answer: the transport is alive."""
         self._services.connection.heard()
 
-    async def watch(self, connected: Callable[[], Awaitable[None]]) -> NoReturn:
-        """``connected`` is called now, and when Slack has left events out: it fetches what was missed.
+    async def watch(self, fetch: Callable[[], Awaitable[None]]) -> NoReturn:
+        """``fetch`` is called now, and when Slack has left events out. It fetches what was missed.
 
-        :raises GatewayError: as ``connected``, but for an outage.
+        :raises GatewayError: as ``fetch``, but for an outage.
         """
         self._gaps.note()
-        await self._gaps.run(connected)
+        await self._gaps.run(fetch)
 
     def _read_form(self, fields: Mapping[str, str]) -> WebhookReply:
         """A form: an interaction ("Handling user interaction": its JSON is in ``payload``), or a command."""

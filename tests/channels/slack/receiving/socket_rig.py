@@ -17,6 +17,8 @@ from gatewayd.ports.channel import NO_STATE, DeliveryReport
 from gatewayd.testing.channel_contract import Services
 from tests.channels.slack.receiving.slack_side import APP, Slack, slack_side
 
+IDENTITY = "@bot in Acme"
+
 
 class Event(Struct):
     text: str
@@ -68,7 +70,7 @@ class Hub:
         self.commits.append(keys)
         self.state.update(state)
 
-    async def connected(self) -> None:
+    async def missed(self) -> None:
         self.fetched_at.append(trio.current_time())
         await self.fetch()
 
@@ -80,7 +82,7 @@ class Rig:
         self.slack = slack
         self.hub = Hub()
         self.services = Services(http)
-        self.mode = SocketMode(slack.open_url, http, self.services, PlainReceiver(), connections=connections)
+        self.mode = SocketMode(slack.open_url, http, self.services, PlainReceiver(), connections=connections, identity=IDENTITY)
         self.error: Exception | None = None
         self.over = trio.Event()
         slack.check = self._check
@@ -88,7 +90,7 @@ class Rig:
     async def run(self) -> None:
         try:
             with third_party():
-                await self.mode.run(self.hub.deliver, self.hub.connected)
+                await self.mode.run(self.hub.deliver, self.hub.missed)
         except Exception as error:
             self.error = error
             self.over.set()

@@ -20,7 +20,7 @@ from gatewayd.channels.slack.receiving.socket import (
 )
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from tests.channels.slack.receiving.slack_side import APP, TICKET, Line, Slack
-from tests.channels.slack.receiving.socket_rig import rig_for
+from tests.channels.slack.receiving.socket_rig import IDENTITY, rig_for
 
 
 async def test_it_opens_all_connections_and_is_connected_with_the_first(autojump_clock: MockClock) -> None:
@@ -28,7 +28,7 @@ async def test_it_opens_all_connections_and_is_connected_with_the_first(autojump
         await rig.services.is_connected.wait()
         await rig.slack.wait_open(3)
         await trio.sleep(1)
-        assert len(rig.services.connected_as) == 1
+        assert rig.services.connected_as == [IDENTITY]
         assert len(rig.hub.fetched_at) == 1, "what was missed is fetched once"
         assert rig.services.silence == SILENCE_SECONDS
         assert rig.lacks == {}
@@ -222,7 +222,7 @@ async def test_switched_off_is_told_by_name(autojump_clock: MockClock) -> None:
         await rig.over.wait()
         assert isinstance(rig.error, NeedsOperator)
         assert rig.error.retries_slowly
-        assert "link_disabled: Socket Mode is switched off for this app" in rig.error.reason
+        assert "link_disabled: Socket Mode is off: turn it on" in rig.error.reason
 
 
 async def too_many(line: Line) -> None:
@@ -237,7 +237,7 @@ async def test_too_many_connections_are_told_by_name(autojump_clock: MockClock) 
     async with rig_for(prepare=prepare) as rig:
         await rig.over.wait()
         assert isinstance(rig.error, TryAgain)
-        assert "too_many_websockets: an app may have ten connections at once" in rig.error.reason
+        assert "too_many_websockets: this app has ten connections already" in rig.error.reason
         assert len(rig.slack.attempts) == 1
 
 
@@ -249,7 +249,7 @@ async def test_too_many_connections_leave_the_others_alone(autojump_clock: MockC
         await other.cut()
         before = len(rig.slack.attempts)
         await trio.sleep(60)
-        assert "1 of 2 are open: Slack, Socket Mode: too_many_websockets" in rig.lacks["connections"]
+        assert "1 of 2 are open: Slack Socket Mode answered too_many_websockets" in rig.lacks["connections"]
         assert len(rig.slack.attempts) - before <= ATTEMPTS_A_MINUTE
         await rig.slack.send("still here", line)
         await rig.slack.wait(lambda: rig.slack.taken)

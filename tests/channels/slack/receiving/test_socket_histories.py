@@ -110,7 +110,7 @@ def test_a_refresh_leaves_no_moment_without_a_connection_and_keeps_the_order(con
             await slack.wait_open(connections)
             await trio.sleep(100)
             spaced = [step for each in steps for step in (each, ("wait", 70)) if each[0] == "refresh" or step is each]
-            sent = await play(spaced, slack, hub, nursery)  # type: ignore[arg-type]
+            sent = await play(spaced, slack, hub, nursery)
             hub.before = trio.lowlevel.checkpoint
             await trio.sleep(60)
             await slack.send_again()
