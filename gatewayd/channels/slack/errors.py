@@ -21,6 +21,13 @@ ErrorKind = Literal["operator", "rejected", "again", "perhaps"]
 _COPY: Final = 'copy the token from "OAuth & Permissions" again'
 _REINSTALL: Final = 'install the app again under "Install App", and copy the new token'
 _ADMIN: Final = "an admin of the workspace has to allow it"
+_APP_TOKEN: Final = (
+    'app_token has to be an app-level token (xapp-…) with the scope connections:write: generate one under "Basic Information"'
+)
+_OF_TOKENS: Final = frozenset(
+    {"invalid_auth", "missing_args", "missing_scope", "not_allowed_token_type", "not_authed", "token_expired", "token_revoked"}
+)
+"""What is wrong with a token. That of apps.connections.open is another one than all others."""
 _BUG: Final = "the request of gatewayd is not as Slack wants it: please report it"
 _LATER: Final = "Slack says that this ends by itself"
 _INVITE: Final = "write /invite and the name of the bot in the channel"
@@ -178,7 +185,7 @@ SPECIAL: Final[dict[str, tuple[ErrorKind, str]]] = {
     "invalid_ts_oldest": ("rejected", _BUG),
     "invalid_types": ("rejected", _BUG),
     "list_record_comment_fetch_failed": ("again", "Slack failed"),
-    "missing_args": ("operator", "app_token has to be an app-level token (xapp-…)"),
+    "missing_args": ("operator", _APP_TOKEN),
     "missing_argument": ("rejected", _BUG),
     # Socket Mode ("Using Socket Mode"), and the answers to what is no method
     "forbidden_team": ("operator", "Slack does not allow Socket Mode in this workspace"),
@@ -269,4 +276,5 @@ def _reason_of(error: SlackError) -> str:
     what = f"Slack {error.method} answered {error.name}"
     if error.needed:
         what += f" ({error.needed})"
-    return "; ".join([f"{what}: {_row(error.name)[1]}", *error.messages])
+    of_app_token = error.method == "apps.connections.open" and error.name in _OF_TOKENS
+    return "; ".join([f"{what}: {_APP_TOKEN if of_app_token else _row(error.name)[1]}", *error.messages])

@@ -165,6 +165,13 @@ def test_a_missing_scope_is_named_with_the_place_to_add_it(purpose: Purpose, nee
     )
 
 
+@pytest.mark.parametrize("name", ["invalid_auth", "missing_args", "missing_scope", "not_allowed_token_type", "token_revoked"])
+def test_what_is_wrong_with_the_app_token_is_said_of_the_app_token(name: str) -> None:
+    error = gateway_error(SlackError("apps.connections.open", name), "own")
+    assert isinstance(error, NeedsOperator)
+    assert error.reason.endswith('with the scope connections:write: generate one under "Basic Information"')
+
+
 @pytest.mark.parametrize(
     ("status", "purpose", "kind"),
     [

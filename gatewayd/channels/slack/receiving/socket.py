@@ -24,7 +24,8 @@ from gatewayd.channels.slack.receiving.deliveries import Deliveries, Received
 from gatewayd.channels.slack.receiving.gaps import Gaps
 from gatewayd.channels.slack.receiving.inbound import Receiver
 from gatewayd.channels.slack.receiving.openings import LONGEST_PAUSE_SECONDS, Crew, Pauses
-from gatewayd.channels.slack.wire.frames import ConnectionsOpen, Frame
+from gatewayd.channels.slack.wire.answers import ConnectionOpened
+from gatewayd.channels.slack.wire.frames import Frame
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.network.websocket import WebSocketClosed, connect
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
@@ -62,7 +63,7 @@ async def connection_url(api: SlackApi) -> str:
     error: GatewayError
     try:
         answer = await api.call("apps.connections.open", {}, repeatable=True, token="app")  # noqa: S106  # which of the tokens
-        return decode(answer, ConnectionsOpen).url
+        return decode(answer, ConnectionOpened).url
     except SlackError as refused:
         error = gateway_error(refused, "own")
     except Malformed as malformed:

@@ -6,12 +6,6 @@ from msgspec import Raw, Struct
 from gatewayd.kit.json import decode
 
 
-class ConnectionsOpen(Struct, frozen=True):
-    """The answer to apps.connections.open. ``url`` holds a ticket."""
-
-    url: str
-
-
 class ConnectionInfo(Struct, frozen=True):
     """Of a hello: the app whose token opened the connection."""
 
