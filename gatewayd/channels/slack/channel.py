@@ -11,11 +11,11 @@ from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.files import Files
 from gatewayd.channels.slack.identity import Identity, tell_scopes
 from gatewayd.channels.slack.receiving.backfill import Backfill
-from gatewayd.channels.slack.receiving.earlier import earlier_in_thread
+from gatewayd.channels.slack.receiving.earlier import Recall
 from gatewayd.channels.slack.receiving.inbound import Bot, Receiver
 from gatewayd.channels.slack.receiving.people import People
 from gatewayd.channels.slack.receiving.socket import SocketMode, connection_url
-from gatewayd.channels.slack.receiving.threads import Threads
+from gatewayd.channels.slack.receiving.threads import SlackState
 from gatewayd.channels.slack.receiving.webhook import EventsWebhook
 from gatewayd.channels.slack.sending.outbound import Sender
 from gatewayd.channels.slack.settings import SlackSettings
@@ -39,34 +39,30 @@ class SlackChannel:
         services: ChannelServices,
         http: httpx2.AsyncClient,
         identity: Identity,
-        threads: Threads,
-        bot: Bot | None,
     ) -> None:
         self._account = account
         self._settings = settings
         self._services = services
         self._http = http
         self._identity = identity
-        self._threads = threads
         self._me: AuthTest | None = None
         self._api = SlackApi(http, settings)
-        self._people = People(self._api)
+        self._people = People(self._api, services.now)
         self._sender = Sender(
             self._api, services, lambda: self._me, streaming=settings.streaming, link_previews=settings.link_previews
         )
         self._files = Files(self._api, services, self._sender.places, at_most_bytes=settings.max_attachment_bytes)
+        self._state: SlackState | None = None
         self._receiver: Receiver | None = None
         self._webhook: EventsWebhook | None = None
-        if bot is not None:
-            self._become(bot)
 
     async def listen(self, deliver: Deliver) -> None:
         """See ``ports.channel.Channel``. Connected means that Slack accepts the token and, in Socket Mode, has said hello."""
         me, scopes = await self._api.who_am_i()
         self._me = me
-        receiver = self._become(await self._identity.learn(self._api, me))
+        receiver, state = await self.become(await self._identity.learn(self._api, me))
         tell_scopes(scopes, self._services.connection)
-        backfill = Backfill(self._api, self._services, self._settings, receiver, self._threads)
+        backfill = Backfill(self._api, self._services, self._settings, receiver, state)
 
         fetch = partial(backfill.run, deliver)
         identity = f"@{me.user} in {me.team}"
@@ -79,14 +75,18 @@ class SlackChannel:
             socket = SocketMode(open_url, self._http, self._services, receiver, connections=connections, identity=identity)
             await socket.run(deliver, fetch)
 
-    def _become(self, bot: Bot) -> Receiver:
-        """Read what comes as this bot."""
+    async def become(self, bot: Bot) -> tuple[Receiver, SlackState]:
+        """From now on, read what comes as this bot. :raises StoreRefused: what is kept of its workspace cannot be read."""
+        if self._state is None or self._receiver is None or self._receiver.bot.team != bot.team:
+            self._state = SlackState(self._services.state)
+            await self._state.load(bot.team)
+            self._receiver = None
         if self._receiver is None or self._receiver.bot != bot:
-            receiver = Receiver(self._account, bot, self._settings, self._threads, self._people, self._services.now)
-            self._receiver = receiver
+            self._receiver = Receiver(self._account, bot, self._settings, self._state, self._people, self._services.now)
             if self._settings.mode == "events" and self._settings.signing_secret is not None:
-                self._webhook = EventsWebhook(self._services, receiver, signing_secret=self._settings.signing_secret)
-        return self._receiver
+                secret = self._settings.signing_secret
+                self._webhook = EventsWebhook(self._services, self._receiver, signing_secret=secret)
+        return self._receiver, self._state
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:
         """See ``ports.channel.Channel``."""
@@ -124,7 +124,8 @@ class SlackChannel:
         """See ``ports.channel.RecallsThreads``."""
         if self._receiver is None:
             raise TryAgain("Slack has not said yet who we are")
-        return await earlier_in_thread(self._api, self._receiver, envelope, at_most=at_most)
+        recall = Recall(self._api, self._sender.places, self._receiver, self._people)
+        return await recall.earlier(envelope, at_most=at_most)
 
     def receive(self, request: WebhookRequest) -> WebhookReply:
         """See ``ports.channel.ReceivesWebhooks``. Slack sends again what is not answered by 200."""
@@ -147,11 +148,11 @@ async def open_slack(account: AccountConfig, services: ChannelServices) -> Async
     settings = account.settings
     assert isinstance(settings, SlackSettings)
     identity = Identity(services.state, settings.bot_token)
-    threads = Threads(services.state)
-    await threads.load()
-    bot = await identity.load()
     async with _client(services, settings) as http:
-        yield SlackChannel(account, settings, services, http, identity, threads, bot)
+        channel = SlackChannel(account, settings, services, http, identity)
+        if (bot := await identity.load()) is not None:
+            await channel.become(bot)
+        yield channel
 
 
 @asynccontextmanager
