@@ -21,7 +21,7 @@ ErrorKind = Literal["operator", "rejected", "again", "perhaps"]
 _COPY: Final = 'copy the token from "OAuth & Permissions" again'
 _REINSTALL: Final = 'install the app again under "Install App", and copy the new token'
 _ADMIN: Final = "an admin of the workspace has to allow it"
-_APP_TOKEN: Final = (
+_APP_LEVEL: Final = (
     'app_token has to be an app-level token (xapp-…) with the scope connections:write: generate one under "Basic Information"'
 )
 _OF_TOKENS: Final = frozenset(
@@ -185,7 +185,7 @@ SPECIAL: Final[dict[str, tuple[ErrorKind, str]]] = {
     "invalid_ts_oldest": ("rejected", _BUG),
     "invalid_types": ("rejected", _BUG),
     "list_record_comment_fetch_failed": ("again", "Slack failed"),
-    "missing_args": ("operator", _APP_TOKEN),
+    "missing_args": ("operator", _APP_LEVEL),
     "missing_argument": ("rejected", _BUG),
     # Socket Mode ("Using Socket Mode"), and the answers to what is no method
     "forbidden_team": ("operator", "Slack does not allow Socket Mode in this workspace"),
@@ -277,4 +277,4 @@ def _reason_of(error: SlackError) -> str:
     if error.needed:
         what += f" ({error.needed})"
     of_app_token = error.method == "apps.connections.open" and error.name in _OF_TOKENS
-    return "; ".join([f"{what}: {_APP_TOKEN if of_app_token else _row(error.name)[1]}", *error.messages])
+    return "; ".join([f"{what}: {_APP_LEVEL if of_app_token else _row(error.name)[1]}", *error.messages])
