@@ -266,7 +266,11 @@ class People:
 
     def texts(self, channel: str) -> list[str]:
         """The texts of the bot's own messages in a channel, oldest first, edits applied."""
-        return [one["content"] for one in self.messages(channel) if one["author"]["id"] == self._world.bot_id]
+        return [message["content"] for message in self._own(channel)]
+
+    def _own(self, channel: str) -> list[Json]:
+        messages = self._world.channel(channel).messages.values()
+        return [message for message in messages if message["author"]["id"] == self._world.bot_id]
 
     def buttons(self, message: str) -> list[Json]:
         """The components of a message that can be pressed."""
@@ -282,8 +286,7 @@ class People:
         found: list[str] = []
 
         def said() -> bool:
-            own = [one for one in self.messages(channel) if one["author"]["id"] == self._world.bot_id]
-            found[:] = [one["id"] for one in own if words in one["content"]]
+            found[:] = [message["id"] for message in self._own(channel) if words in message["content"]]
             return bool(found)
 
         await self.wait_until(said)
