@@ -24,7 +24,8 @@ In process::
         discord.gateway.forget_sessions()  # the next resume gets INVALID_SESSION
         discord.gateway.behave(acknowledges=False)  # fields of gateway.behaviour.Behaviour: zombies, silence, split frames
         discord.gateway.next_identify("close", 4014)
-        assert discord.gateway.identify_count == 1
+        assert (discord.gateway.identify_count, discord.invalid.count) == (1, 0)
+        second = await discord.add_bot("second")  # another application behind the same address
 
 As a process of its own: ``python -m tests.fakes.discord_platform --control``, driven by :class:`RemoteDiscord`
 (``await remote.do("say", ada, channel, "hello")``, ``await remote.get("token")``).

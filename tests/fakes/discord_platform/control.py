@@ -31,7 +31,8 @@ READABLE = frozenset(
         "typing",
         "gateway.identify_count",
         "gateway.resume_count",
-        "limits.invalid_requests",
+        "invalid.count",
+        "invalid.refused",
         "session_starts.remaining",
     }
 )
@@ -42,13 +43,13 @@ SETTABLE = frozenset(
         "gateway.state.replay_overlap",
         "gateway.state.sessions.life_seconds",
         "limits.global_per_second",
-        "limits.invalid_limit",
+        "invalid.limit",
         "limits.is_on",
         "session_starts.max_concurrency",
         "session_starts.total",
     }
 )
-HIDDEN = frozenset({"serve", "serve_control", "watch", "wait_until", "interaction", "hold_next"})
+HIDDEN = frozenset({"add_bot", "serve", "serve_control", "watch", "wait_until", "interaction", "hold_next"})
 
 
 def control_of(discord: FakeDiscord) -> Callable[[Request], Awaitable[Response]]:

@@ -3,10 +3,12 @@
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Self
 
 import httpx2
 import trio
+from msgspec import Struct
 
 from tests.fakes.bot_api.http_server import Handler, listen, port_of, serve_http
 from tests.fakes.discord_platform.errors import ApiError, Json
@@ -18,8 +20,10 @@ from tests.fakes.discord_platform.http_sender import HttpSender
 from tests.fakes.discord_platform.model.cdn import Cdn
 from tests.fakes.discord_platform.model.interactions import Interactions
 from tests.fakes.discord_platform.model.messages import Messages
+from tests.fakes.discord_platform.model.snowflakes import Snowflakes
 from tests.fakes.discord_platform.model.world import World
 from tests.fakes.discord_platform.people import People
+from tests.fakes.discord_platform.rest.address import Address, Invalid
 from tests.fakes.discord_platform.rest.answers import AnswerRoutes
 from tests.fakes.discord_platform.rest.apps import ApplicationRoutes
 from tests.fakes.discord_platform.rest.limits import Limits
@@ -32,12 +36,23 @@ BOT_NAME = "gatewayd"
 CREATE_MESSAGE = "POST /channels/{channel_id}/messages"
 
 
-class Parts:
-    """What the fake is made of."""
+class Host(Struct):
+    """What the bots of one fake share: the port of REST, the clock, ids, and where their servers run."""
 
-    def __init__(self, now: Callable[[], float], url: str, gateway_url: str, resume_url: str) -> None:
-        self.world = World(now, BOT_NAME)
-        self.cdn = Cdn(now, self.world.snowflakes, url)
+    nursery: trio.Nursery
+    client: httpx2.AsyncClient
+    now: Callable[[], float]
+    snowflakes: Snowflakes
+    address: Address
+    url: str
+
+
+class Parts:
+    """What one bot's side of the fake is made of."""
+
+    def __init__(self, host: Host, name: str, gateway_url: str, resume_url: str) -> None:
+        self.world = World(host.now, host.snowflakes, name)
+        self.cdn = Cdn(host.now, host.snowflakes, host.url)
         self.messages = Messages(self.world, self.cdn)
         self.interactions = Interactions(self.world, self.messages)
         self.starts = SessionStarts()
@@ -53,18 +68,18 @@ class Parts:
                 **AnswerRoutes(self.world, self.messages, self.interactions).endpoints(),
             },
         )
-        self.url = url
         self.gateway_url = gateway_url
 
 
 class FakeDiscord(People):
     """Discord as people and operators see it. Ids are strings, as on the wire."""
 
-    def __init__(self, parts: Parts, sender: HttpSender) -> None:
+    def __init__(self, host: Host, parts: Parts) -> None:
         super().__init__(parts.world, parts.messages, parts.interactions)
+        self._host = host
         self._parts = parts
         self.gateway = parts.gateway
-        self.http_interactions = sender
+        self.http_interactions = HttpSender(parts.world, parts.interactions, host.nursery, host.client)
 
     @classmethod
     @asynccontextmanager
@@ -73,32 +88,42 @@ class FakeDiscord(People):
 
         :raises AssertionError: at the end, when a client did what no correct client does (see ``violations``).
         """
-        rest, gateway, resume = await listen(port), await listen(0), await listen(0)
+        listener = await listen(port)
         started = time.time() - trio.current_time()
-        parts = Parts(
-            now or (lambda: started + trio.current_time()),
-            f"http://127.0.0.1:{port_of(rest)}",
-            f"ws://127.0.0.1:{port_of(gateway)}",
-            f"ws://127.0.0.1:{port_of(resume)}",
-        )
+        clock = now or (lambda: started + trio.current_time())
+        address = Address()
         async with trio.open_nursery() as nursery, httpx2.AsyncClient(timeout=None) as client:
-            discord = cls(parts, HttpSender(parts.world, parts.interactions, nursery, client))
-            nursery.start_soon(serve_http, rest, parts.rest.handle)
-            for listener, is_resume_url in ((gateway, False), (resume, True)):
-                nursery.start_soon(_serve_gateway, parts.gateway, listener, is_resume_url)
+            host = Host(nursery, client, clock, Snowflakes(clock), address, f"http://127.0.0.1:{port_of(listener)}")
+            discord = await cls._serve_bot(host, BOT_NAME)
+            nursery.start_soon(serve_http, listener, address.handle)
             yield discord
             nursery.cancel_scope.cancel()
-        assert not parts.rest.violations, "\n".join(parts.rest.violations)
+        violations = [violation for server in address.servers for violation in server.violations]
+        assert not violations, "\n".join(violations)
+
+    @classmethod
+    async def _serve_bot(cls, host: Host, name: str) -> Self:
+        gateway, resume = await listen(0), await listen(0)
+        parts = Parts(host, name, f"ws://127.0.0.1:{port_of(gateway)}", f"ws://127.0.0.1:{port_of(resume)}")
+        host.address.servers.append(parts.rest)
+        for listener, is_resume_url in ((gateway, False), (resume, True)):
+            host.nursery.start_soon(partial(parts.gateway.serve, listener, is_resume_url=is_resume_url))
+        return cls(host, parts)
+
+    async def add_bot(self, name: str) -> Self:
+        """A further application behind the same address, with a token, limits, guilds and people of its own. Invalid requests are
+        counted for all of them together."""
+        return await self._serve_bot(self._host, name)
 
     @property
     def url(self) -> str:
         """Scheme, host and port of REST and CDN."""
-        return self._parts.url
+        return self._host.url
 
     @property
     def api_url(self) -> str:
         """The base of REST: ``http://127.0.0.1:…/api/v10``."""
-        return self._parts.url + BASE
+        return self._host.url + BASE
 
     @property
     def gateway_url(self) -> str:
@@ -132,6 +157,11 @@ class FakeDiscord(People):
         return self._parts.rest.limits
 
     @property
+    def invalid(self) -> Invalid:
+        """The invalid requests that this address counts."""
+        return self._host.address.invalid
+
+    @property
     def violations(self) -> list[str]:
         """What clients did that no correct client does. Clear it where a test provokes some."""
         return self._parts.rest.violations
@@ -142,7 +172,7 @@ class FakeDiscord(People):
 
     def serve_control(self, control: Handler) -> None:
         """Answer ``/control/…`` with this handler."""
-        self._parts.rest.control = control
+        self._host.address.control = control
 
     # The portal
 
@@ -271,7 +301,3 @@ class FakeDiscord(People):
         """A gap: events of these names reach no session, now or by a resume. None ends it."""
         lost = set(names or ())
         self.gateway.state.sessions.holds_back = lambda event: event.name in lost
-
-
-async def _serve_gateway(gateway: Gateway, listener: trio.SocketListener, is_resume_url: bool) -> None:
-    await gateway.serve(listener, is_resume_url=is_resume_url)

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.fakes.discord_platform import CREATE_MESSAGE, DOWNLOAD, FakeDiscord, Json
-from tests.fakes.discord_tests.bot import Bot
+from tests.fakes.discord_tests.bot import Bot, bot_of
 from tests.fakes.discord_tests.conftest import Place
 
 
@@ -122,7 +122,7 @@ async def test_what_must_not_be_posted_where(discord: FakeDiscord, place: Place,
     theirs = discord.say(place.ada, place.channel, "hers")
     assert (await bot.refused("PATCH", f"/channels/{place.channel}/messages/{theirs}", {"content": "mine"}))[1] == 50005
     assert (await bot.refused("GET", f"/channels/{place.channel}/messages/1"))[1] == 10008
-    assert discord.limits.invalid_requests == 4
+    assert discord.invalid.count == 4
 
 
 async def test_allowed_mentions_decide_who_is_mentioned(discord: FakeDiscord, place: Place, bot: Bot) -> None:
@@ -197,7 +197,7 @@ async def test_the_global_limit_and_that_of_a_resource(
     assert (shared.status_code, shared.headers["X-RateLimit-Scope"]) == (429, "shared")
     assert int(shared.headers["X-RateLimit-Remaining"]) > 0
     assert (shared.headers["Retry-After"], shared.json()["retry_after"]) == ("149", 149.0)
-    assert discord.limits.invalid_requests == 1
+    assert discord.invalid.count == 1
     await trio.sleep(100)
     assert (await bot.call("POST", f"/channels/{place.channel}/messages", json={"content": "x"})).json()["retry_after"] == 49.0
     await trio.sleep(49)
@@ -207,12 +207,13 @@ async def test_the_global_limit_and_that_of_a_resource(
 async def test_too_many_invalid_requests_are_banned_without_json(
     discord: FakeDiscord, place: Place, bot: Bot, autojump_clock: MockClock
 ) -> None:
-    discord.limits.invalid_limit = 3
+    discord.invalid.limit = 3
     for _ in range(3):
         assert (await bot.call("GET", "/users/@me", token="wrong")).status_code == 401
     banned = await bot.call("GET", "/users/@me")
     assert (banned.status_code, banned.headers["content-type"]) == (429, "text/html; charset=UTF-8")
     assert "Via" not in banned.headers
+    assert (discord.invalid.count, discord.invalid.refused) == (3, 1)
     await trio.sleep(600)
     assert (await bot.call("GET", "/users/@me")).status_code == 200
 
@@ -318,3 +319,25 @@ async def test_webhooks_mention_users_alone_by_default(discord: FakeDiscord, pla
     hook = discord.message(discord.say_by_webhook(place.channel, f"<@{place.ada}> <@&{role}>"))
     assert ([user["id"] for user in hook["mentions"]], hook["mention_roles"]) == ([place.ada], [])
     assert (hook["webhook_id"], "member" in hook) == (hook["author"]["id"], False)
+
+
+async def test_two_bots_share_an_address_and_its_ban(discord: FakeDiscord, place: Place, bot: Bot) -> None:
+    second = await discord.add_bot("second")
+    ada = second.add_user("ada")
+    channel = second.add_channel(second.add_guild(members=[ada]))
+    second.register("ask")
+    command = second.interaction(second.command(ada, channel, "ask"))
+    async with bot_of(second) as other:
+        discord.limits.limit_globally(60)
+        assert (await bot.call("GET", "/users/@me")).status_code == 429
+        assert (await other.ok("GET", "/users/@me"))["id"] == second.bot_id != discord.bot_id
+        await other.identify()
+        answer = await other.http.post(
+            f"{second.api_url}/interactions/{command.id}/{command.token}/callback", json={"type": 4, "data": {"content": "yes"}}
+        )
+        assert (answer.status_code, second.texts(channel)) == (204, ["yes"])
+        said = await other.http.get(second.message(second.say(ada, channel, files=[("a.txt", b"a")]))["attachments"][0]["url"])
+        assert said.content == b"a"
+        discord.invalid.limit = 2
+        await other.call("GET", f"/channels/{place.channel}", token="wrong")
+        assert (await other.call("GET", "/users/@me")).headers["server"] == "cloudflare"

@@ -59,6 +59,9 @@ class Cdn:
         url = f"{base}?ex={expires:x}&is={issued:x}&hm={_signature(path, expires, issued)}&"
         return {**attachment, "url": url, "proxy_url": url}
 
+    def has(self, path: str) -> bool:
+        return path in self._files
+
     def read(self, path: str, query: str) -> tuple[int, bytes, str]:
         """Status, bytes and content type; 404 for what is not there, is not signed or is too old."""
         self.downloads.append(path)

@@ -125,7 +125,7 @@ class Interactions:
             "data": data,
             "channel_id": channel.id,
             "channel": {**channel.info, "permissions": str(channel.permissions_of(user_id))},
-            "token": f"aW50ZXJhY3Rpb246{interaction_id}{'t' * 120}",
+            "token": f"aW50ZXJhY3Rpb246{interaction_id}-{self._world.application.id}-{'t' * 90}",
             "version": 1,
             "locale": "en-US",
             "app_permissions": str(channel.permissions_of(self._world.bot_id)),

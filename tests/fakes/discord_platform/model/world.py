@@ -21,9 +21,9 @@ from tests.fakes.discord_platform.model.snowflakes import Snowflakes, iso
 class World:
     """Users, guilds, channels and one application. Everything is synchronous; a change is published at once."""
 
-    def __init__(self, now: Callable[[], float], bot_name: str) -> None:
+    def __init__(self, now: Callable[[], float], snowflakes: Snowflakes, bot_name: str) -> None:
         self.now = now
-        self.snowflakes = Snowflakes(now)
+        self.snowflakes = snowflakes
         self.users: dict[str, Json] = {}
         self.guilds: dict[str, Guild] = {}
         self.channels: dict[str, Channel] = {}

@@ -1,4 +1,4 @@
-"""Rate limits ("Rate Limits"): buckets per route and resource, the global one, and the ban for invalid requests."""
+"""Rate limits ("Rate Limits"): buckets per route and resource, and the global one of a bot."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,8 +11,6 @@ from msgspec import Struct
 from tests.fakes.discord_platform.errors import Json
 
 GLOBAL_PER_SECOND = 50
-INVALID_LIMIT = 10_000
-INVALID_SECONDS = 600.0
 UNLIMITED_GLOBALLY = ("/interactions/", "/webhooks/")
 """Routes of interactions are not bound to the global limit ("Receiving and Responding", Endpoints)."""
 WITHOUT_BUCKET = "POST /interactions/"
@@ -41,8 +39,6 @@ class Verdict(Struct):
 
     headers: tuple[tuple[str, str], ...]
     body: Json | None = None
-    is_counted: bool = True
-    """A 429 that counts as an invalid request: all but those of scope ``shared``."""
 
 
 class Limits:
@@ -52,11 +48,9 @@ class Limits:
         self._now = now
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._lately: deque[float] = deque()
-        self._invalid: deque[float] = deque()
         self._global_until = 0.0
         self.rules = dict(RULES)
         self.global_per_second = GLOBAL_PER_SECOND
-        self.invalid_limit = INVALID_LIMIT
         self.is_on = True
         self.sends_headers = True
 
@@ -118,24 +112,7 @@ class Limits:
         """A 429 of a resource's own limit: the bucket's headers say nothing of it, only the body and Retry-After do."""
         limit, seconds = self.rules.get(route, DEFAULT_RULE)
         headers = (*self._headers(route, limit, limit - 1, seconds), ("X-RateLimit-Scope", "shared"), _retry_after(wait))
-        return Verdict(headers, {**_body(wait), "message": "The resource is being rate limited."}, is_counted=False)
-
-    # The ban
-
-    def count_invalid(self) -> None:
-        """A 401, 403 or 429 went out."""
-        self._invalid.append(trio.current_time())
-
-    @property
-    def invalid_requests(self) -> int:
-        """Those of the last ten minutes."""
-        while self._invalid and trio.current_time() - self._invalid[0] >= INVALID_SECONDS:
-            self._invalid.popleft()
-        return len(self._invalid)
-
-    @property
-    def is_banned(self) -> bool:
-        return self.invalid_requests >= self.invalid_limit
+        return Verdict(headers, {**_body(wait), "message": "The resource is being rate limited."})
 
 
 def bucket_hash(route: str) -> str:

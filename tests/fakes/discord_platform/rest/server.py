@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import trio
 
-from tests.fakes.bot_api.http_server import Handler, Request, Response
+from tests.fakes.bot_api.http_server import Request, Response
 from tests.fakes.discord_platform.errors import ApiError, Json, not_found, unauthorized
 from tests.fakes.discord_platform.faults import Fault, Faults
 from tests.fakes.discord_platform.model.cdn import Cdn
@@ -26,10 +26,6 @@ _OPEN = (" /interactions/", f" {WEBHOOK}", " /gateway")
 """Routes that need no bot token: theirs is in the path. GET /gateway needs none, GET /gateway/bot does."""
 _VIA = ("Via", "1.1 google")
 """On every answer of the API itself; clients tell Cloudflare's answers by its absence."""
-CLOUDFLARE_PAGE = (
-    b"<!doctype html><html><head><title>Access denied | discord.com used Cloudflare to restrict access</title></head>"
-    b"<body><h1>Error 1015</h1><h2>You are being rate limited</h2></body></html>"
-)
 
 
 class RestServer:
@@ -44,24 +40,21 @@ class RestServer:
         self.calls: list[Call] = []
         self.watchers: list[Callable[[Call], None]] = []
         self.violations: list[str] = []
-        self.control: Handler | None = None
         self.is_down = False
         """An outage: every connection is reset."""
 
+    def knows(self, request: Request) -> bool:
+        """Whether a request is of this bot: by its token, its application in the path, or a file that it can see."""
+        token = request.headers.get("authorization")
+        return (
+            token == f"Bot {self._world.application.token}"
+            or (token is None and self._world.application.id in request.path)
+            or self._cdn.has(request.path)
+        )
+
     async def handle(self, request: Request) -> Response | None:
-        """The HTTP handler of the whole port."""
-        if request.path.startswith("/control/") and self.control is not None:
-            return await self.control(request)
-        if self.is_down:
-            return None
-        if request.path.startswith("/attachments/"):
-            return await self._download(request)
-        if self.limits.is_banned:
-            return Response(429, CLOUDFLARE_PAGE, "text/html; charset=UTF-8", (("Retry-After", "600"), ("Server", "cloudflare")))
-        response = await self._api(request)
-        if response is not None and response.status in {401, 403}:
-            self.limits.count_invalid()
-        return response
+        """None breaks the connection."""
+        return await (self._download(request) if request.path.startswith("/attachments/") else self._api(request))
 
     async def _api(self, request: Request) -> Response | None:
         if not request.path.startswith(BASE + "/"):
@@ -129,9 +122,8 @@ class RestServer:
                 self.limits.exhaust(call.route, call.resource, fault.seconds)
         return self._limit(self.limits.check(call.route, call.resource))
 
-    def _limit(self, verdict: Verdict) -> Response:
-        if verdict.is_counted:
-            self.limits.count_invalid()
+    @staticmethod
+    def _limit(verdict: Verdict) -> Response:
         return Response(429, msgspec.json.encode(verdict.body), headers=(*verdict.headers, _VIA))
 
 
