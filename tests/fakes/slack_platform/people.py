@@ -167,6 +167,21 @@ class People:
         root = self._workspace.post(there, {"subtype": "assistant_app_thread", "user": BOT_USER, "text": "New Assistant Thread"})
         return self.say(user, there.id, text, thread=root["ts"])
 
+    def integration_says(self, channel: str, text: str, *, username: str = "CI") -> str:
+        """A message of an old integration: ``bot_message``, with no user (docs.slack.dev/…/message/bot_message)."""
+        fields: Json = {"subtype": "bot_message", "text": text, "username": username, "bot_id": self._workspace.new_id("B")}
+        return str(self._workspace.post(self._channel(channel), fields)["ts"])
+
+    def react(self, user: str, channel: str, ts: str, name: str) -> None:
+        """A reaction: ``reaction_added``."""
+        there = self._channel(channel)
+        message = self._workspace.message(there, ts)
+        message.setdefault("reactions", []).append({"name": name, "users": [user], "count": 1})
+        item = {"type": "message", "channel": channel, "ts": ts}
+        self._tell(
+            there, {"type": "reaction_added", "user": user, "reaction": name, "item": item, "item_user": message.get("user")}
+        )
+
     # What they press and call
 
     def press(self, user: str, channel: str, ts: str, *, action_id: str | None = None, value: str | None = None) -> Delivery:

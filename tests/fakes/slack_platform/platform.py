@@ -221,6 +221,10 @@ class FakeSlack(People):
         """Slack ends a stream by itself: message_not_in_streaming_state from now on."""
         self._parts.streams.end(self.workspace.channel(channel), ts)
 
+    def stop_stream(self, channel: str, ts: str) -> None:
+        """A reader stops a stream: stopped_by_user from now on."""
+        self._parts.streams.stop_by_user(self.workspace.channel(channel), ts)
+
     # Faults of the Web API. ``method`` is its name, "*" any, "upload", "files-pri" or "actions" the other paths
 
     def fault(self, kind: FaultKind, method: str, *, times: int | None = 1, when: When | None = None) -> None:
@@ -242,7 +246,10 @@ class FakeSlack(People):
         self._server.faults.add(Fault(kind, method, times, when, error=SlackError(error, fields=fields)))
 
     def rate_limit(self, method: str, seconds: int, *, times: int | None = None, when: When | None = None) -> None:
-        """429 with Retry-After until ``seconds`` are over (or, with ``times``, for so many calls, each with ``seconds``)."""
+        """429 with Retry-After until ``seconds`` are over (or, with ``times``, for so many calls, each with ``seconds``).
+
+        ``rate_limited``, "too many messages", has status 200: :meth:`refuse`.
+        """
         until = trio.current_time() + seconds if times is None else float("inf")
         self._server.faults.add(Fault("error", method, times, when, until=until, error=ratelimited(seconds)))
 

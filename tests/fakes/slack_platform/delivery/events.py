@@ -32,6 +32,10 @@ class Events:
                 self.body({name: value for name, value in shown.items() if name != "subtype"} | {"type": "app_mention"}, channel)
             shown["channel_type"] = channel.kind
         self.body(shown, channel)
+        edited = event.get("message", {}) if event.get("subtype") == "message_changed" else {}
+        if self._mentions(channel, edited) and MENTION not in event["previous_message"].get("text", ""):
+            # An edit that adds a mention gives an app_mention of the old ts, with "edited" (slack-go/slack, pull request 1256).
+            self.body(edited | {"type": "app_mention", "channel": channel.id, "event_ts": event["ts"]}, channel)
 
     def _mentions(self, channel: Channel, event: Json) -> bool:
         own = event.get("user") == BOT_USER or event.get("app_id") == APP

@@ -1,5 +1,6 @@
 """chat.postMessage, .update, .delete, .postEphemeral (docs.slack.dev/reference/methods)."""
 
+import re
 from typing import Any
 
 from tests.fakes.slack_platform.blocks import MAX_MARKDOWN, check_blocks, texts_of
@@ -10,8 +11,10 @@ from tests.fakes.slack_platform.workspace import APP, BOT, BOT_NAME, BOT_USER, T
 MAX_TEXT = 40_000
 """chat.postMessage cuts there (…/methods/chat.postMessage#truncating)."""
 MAX_UPDATE = 4_000
-"""chat.update refuses more (…/methods/chat.update, msg_too_long)."""
+"""chat.update refuses more (…/methods/chat.update, msg_too_long). Slack counts bytes of UTF-8, against its documentation
+(openclaw/openclaw, pull request 115027)."""
 MAX_METADATA_BYTES = 8_000
+TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
 
 
 class Chat:
@@ -33,8 +36,10 @@ class Chat:
         channel = self.writable(needed(values, "channel", error="channel_not_found"))
         fields = self.content(values)
         thread = text(values, "thread_ts")
-        if thread:
-            fields["thread_ts"] = self.root_of(channel, thread)
+        if "thread_ts" in values:
+            root = self.root_of(channel, thread)
+            if root is not None:
+                fields["thread_ts"] = root
         if "metadata" in values:
             fields["metadata"] = check_metadata(values["metadata"])
         if flag(values, "reply_broadcast") and thread:
@@ -53,7 +58,7 @@ class Chat:
             raise SlackError("cant_update_message")
         if message.get("streaming_state") == "in_progress":
             raise SlackError("streaming_state_conflict")
-        if len(text(values, "text")) > MAX_UPDATE:
+        if len(text(values, "text").encode()) > MAX_UPDATE:
             raise SlackError("msg_too_long")
         fields = self.content(values, updating=True)
         if "metadata" in values:
@@ -85,7 +90,7 @@ class Chat:
     def writable(self, channel_id: str, *, posting: bool = True) -> Channel:
         """Where the bot may write; a user's id is the DM with that user.
 
-        :raises SlackError: channel_not_found, is_archived, not_in_channel.
+        :raises SlackError: channel_not_found, not_in_channel, is_archived (of what is there already: is_inactive).
         """
         if channel_id in self._workspace.users and posting:
             return self._workspace.direct(channel_id)
@@ -93,18 +98,19 @@ class Chat:
         if BOT_USER not in channel.members:
             raise SlackError("not_in_channel" if channel.kind == "channel" else "channel_not_found")
         if channel.archived:
-            raise SlackError("is_archived")
+            raise SlackError("is_archived" if posting else "is_inactive")
         return channel
 
-    def root_of(self, channel: Channel, thread: str) -> str:
-        """The root of the thread that a reply to ``thread`` joins.
+    def root_of(self, channel: Channel, thread: str) -> str | None:
+        """The root of the thread that a reply to ``thread`` joins; None when it is gone: then Slack puts the reply into the
+        channel, and says so by an answer without thread_ts (slack-go/slack, issue 1571).
 
-        :raises SlackError: thread_not_found, cannot_reply_to_message.
+        :raises SlackError: invalid_thread_ts.
         """
+        if not TS.fullmatch(thread):
+            raise SlackError("invalid_thread_ts")
         parent = channel.messages.get(thread)
-        if parent is None:
-            raise SlackError("thread_not_found")
-        return str(parent.get("thread_ts", thread))
+        return None if parent is None else str(parent.get("thread_ts", thread))
 
     def content(self, values: Json, *, updating: bool = False) -> Json:
         """Text and blocks of a message.

@@ -45,7 +45,7 @@ class Files:
         name = needed(values, "filename")
         length = number(values, "length", 0)
         if length <= 0:
-            raise SlackError("invalid_arguments", fields={"response_metadata": {"messages": ["[ERROR] must be greater than 0"]}})
+            raise SlackError("missing_argument")
         ticket = secrets.token_urlsafe(16)
         self._uploads[ticket] = Upload(self._workspace.new_id("F"), name, length)
         return {"upload_url": f"{self._url()}/upload/v1/{ticket}", "file_id": self._uploads[ticket].file}
@@ -86,8 +86,9 @@ class Files:
             fields["blocks"] = check_blocks(values["blocks"])
         elif words:
             fields["blocks"] = [rich_text(words)]
-        if text(values, "thread_ts"):
-            fields["thread_ts"] = self._chat.root_of(channel, text(values, "thread_ts"))
+        root = self._chat.root_of(channel, text(values, "thread_ts")) if text(values, "thread_ts") else None
+        if root is not None:
+            fields["thread_ts"] = root
         message = self._workspace.post(channel, fields)
         kind = "public" if channel.kind == "channel" else "private"
         for file in files:

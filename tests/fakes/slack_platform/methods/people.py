@@ -66,7 +66,8 @@ class People:
         """The status goes with the next message of the bot in the thread, with "" or after two minutes."""
         channel = self._chat.writable(needed(values, "channel_id", error="channel_not_found"), posting=False)
         thread = needed(values, "thread_ts")
-        self._chat.root_of(channel, thread)
+        if self._chat.root_of(channel, thread) is None:
+            raise SlackError("invalid_thread_ts")
         if "status" not in values:
             needed(values, "status")
         self.statuses[channel.id, thread] = text(values, "status")

@@ -1,15 +1,16 @@
 """chat.startStream, .appendStream, .stopStream (docs.slack.dev/reference/methods/chat.startStream).
 
-A stream that got nothing for a while, or that is open for long, ends on Slack's side: then chat.appendStream and .stopStream
-answer ``message_not_in_streaming_state``.
+A stream ends on Slack's side some 5 minutes after its start, whatever was appended since: then chat.appendStream and .stopStream
+answer ``message_not_in_streaming_state`` (slackapi/node-slack-sdk, issue 2702). A reader can stop it, too: ``stopped_by_user``.
+Metadata goes with the stop only.
 """
 
 import trio
 
-from tests.fakes.slack_platform.blocks import check_blocks
+from tests.fakes.slack_platform.blocks import MAX_BLOCKS, check_blocks
 from tests.fakes.slack_platform.errors import Json, SlackError, explained
 from tests.fakes.slack_platform.methods.arguments import Method, needed, text
-from tests.fakes.slack_platform.methods.chat import Chat, own, rich_text, shown, with_ids
+from tests.fakes.slack_platform.methods.chat import Chat, check_metadata, own, rich_text, shown, with_ids
 from tests.fakes.slack_platform.workspace import BOT, Channel, Workspace
 
 MAX_PIECE = 12_000
@@ -23,6 +24,7 @@ class Streams:
         self._workspace = workspace
         self._chat = chat
         self._until: dict[tuple[str, str], float] = {}
+        self._stopped: set[tuple[str, str]] = set()
 
     def methods(self) -> dict[str, Method]:
         return {"chat.startStream": self.start, "chat.appendStream": self.append, "chat.stopStream": self.stop}
@@ -41,6 +43,8 @@ class Streams:
         if "metadata" in values:
             raise explained("invalid_arguments", "[ERROR] additional property: metadata")
         root = self._chat.root_of(channel, text(values, "thread_ts"))
+        if root is None:
+            raise SlackError("thread_not_found")
         words = self._piece(values, needed_here=False)
         fields = own() | {"text": words, "thread_ts": root, "streaming_state": "in_progress"}
         if words:
@@ -60,11 +64,14 @@ class Streams:
         words = message["text"] + self._piece(values, needed_here=False)
         blocks = [rich_text(words)] if words else []
         if values.get("blocks"):
+            if isinstance(values["blocks"], list) and len(values["blocks"]) > MAX_BLOCKS:
+                raise SlackError("msg_blocks_too_many")
             blocks += with_ids(check_blocks(values["blocks"]))
+        fields: Json = {"text": words, "blocks": blocks, "streaming_state": "completed"}
+        if "metadata" in values:
+            fields["metadata"] = check_metadata(values["metadata"])
         del self._until[channel.id, message["ts"]]
-        changed = self._workspace.change(
-            channel, message["ts"], {"text": words, "blocks": blocks, "streaming_state": "completed"}
-        )
+        changed = self._workspace.change(channel, message["ts"], fields)
         return {"channel": channel.id, "ts": message["ts"], "message": shown(changed)}
 
     def _streaming(self, values: Json) -> tuple[Channel, Json]:
@@ -72,6 +79,8 @@ class Streams:
         message = self._workspace.message(channel, needed(values, "ts", error="message_not_found"))
         if message.get("bot_id") != BOT:
             raise SlackError("message_not_owned_by_app")
+        if (channel.id, message["ts"]) in self._stopped:
+            raise SlackError("stopped_by_user")
         if self._until.get((channel.id, message["ts"]), 0.0) <= trio.current_time():
             self.end(channel, message["ts"])
             raise SlackError("message_not_in_streaming_state")
@@ -81,6 +90,11 @@ class Streams:
         """Slack ends a stream by itself."""
         if self._until.pop((channel.id, ts), None) is not None:
             channel.messages[ts]["streaming_state"] = "completed"
+
+    def stop_by_user(self, channel: Channel, ts: str) -> None:
+        """A reader stops a stream: ``stopped_by_user`` from now on."""
+        self.end(channel, ts)
+        self._stopped.add((channel.id, ts))
 
     def _piece(self, values: Json, *, needed_here: bool) -> str:
         words = text(values, "markdown_text")
