@@ -20,14 +20,17 @@ _LEFT_OUT: Final = "events"
 class Gaps:
     """Notes gaps, from anywhere. :meth:`run` fetches what they hid, one at a time."""
 
-    def __init__(self, services: ChannelServices) -> None:
+    def __init__(self, services: ChannelServices, noted: Callable[[], None]) -> None:
+        """``noted`` is called at each gap, before anything that comes after it is read."""
         self._services = services
+        self._tell = noted
         self._noted = Wakeup()
         self._not_before = 0.0
         self._is_limited = False
 
     def note(self) -> None:
         """Something was perhaps not received."""
+        self._tell()
         self._noted.notify()
 
     def note_rate_limit(self) -> None:
@@ -39,7 +42,7 @@ class Gaps:
         self._is_limited = True
         self._services.connection.lacks(_LEFT_OUT, reason)
         self._not_before = anyio.current_time() + RATE_LIMITED_SECONDS
-        self._noted.notify()
+        self.note()
 
     async def run(self, fetch: Callable[[], Awaitable[None]]) -> NoReturn:
         """Call ``fetch`` after each gap. An outage of it is no reason to end: it is called again.

@@ -91,7 +91,7 @@ class SocketMode:
         self._wanted = connections
         self._identity = identity
         self._app_id = receiver.bot.app_id
-        self._gaps = Gaps(services)
+        self._gaps = Gaps(services, receiver.note_gap)
         self._deliveries = Deliveries(receiver, services, self._gaps)
         self._pauses = Pauses(services.rng)
         self._crew: Crew[Connection] = Crew(connections)

@@ -158,12 +158,14 @@ class SlackState:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._team = ""
+        self._team: str | None = None
         self.threads = Threads()
         self.seen = Seen()
 
     async def load(self, team: str) -> None:
-        """Read what is stored for this workspace. Call before anything else."""
+        """Read what is stored for this workspace. Call before anything else; a second call does nothing."""
+        if self._team == team:
+            return
         self._team = team
         for shard in range(SHARDS):
             if stored := await self._state.load(self._key_of(shard)):
@@ -173,7 +175,7 @@ class SlackState:
 
     @property
     def seen_key(self) -> str:
-        return f"seen.{self._team}"
+        return f"seen.{self._team or ''}"
 
     def note(self, channel: str, ts: str) -> None:
         """A message was seen there."""
@@ -191,7 +193,7 @@ class SlackState:
         return {**seen, **{self._key_of(shard): value for shard, value in self.threads.unsaved()}}
 
     def _key_of(self, shard: int) -> str:
-        return f"threads.{self._team}.{shard}"
+        return f"threads.{self._team or ''}.{shard}"
 
 
 def _shard(name: str) -> int:

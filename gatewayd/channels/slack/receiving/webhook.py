@@ -38,7 +38,7 @@ class EventsWebhook:
         self._services = services
         self._receiver = receiver
         self._secret = signing_secret
-        self._gaps = Gaps(services)
+        self._gaps = Gaps(services, receiver.note_gap)
         self._is_mixed = False
 
     def receive(self, request: WebhookRequest) -> WebhookReply:

@@ -40,6 +40,8 @@ class PlainReceiver(Receiver):
 
     interaction = event
 
+    def note_gap(self) -> None: ...
+
     def command(self, payload: bytes | Raw | Mapping[str, str]) -> Read:
         if isinstance(payload, Mapping):
             payload = json.dumps({"event": payload}).encode()
