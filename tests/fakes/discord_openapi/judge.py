@@ -44,6 +44,7 @@ ANSWERS: dict[str, Schema] = {
     f"PATCH {_CHANNEL}/messages/{{message_id}}": ONE_MESSAGE,
     f"GET {_CHANNEL}/threads/archived/public": Schema(("ThreadsResponse",)),
     f"GET {_CHANNEL}/threads/archived/private": Schema(("ThreadsResponse",)),
+    f"GET {_CHANNEL}/users/@me/threads/archived/private": Schema(("ThreadsResponse",)),
     f"GET {_GUILD}": Schema(("GuildWithCountsResponse",)),
     f"GET {_GUILD}/channels": Schema(_CHANNELS, many=True),
     f"GET {_GUILD}/roles": Schema(("GuildRoleResponse",), many=True),

@@ -42,7 +42,10 @@ async def everything(discord: FakeDiscord, place: Place, bot: Bot) -> None:
         await bot.ok("GET", guild + path)
     for path in (f"/users/{place.ada}", f"{channel}/messages/{said}", f"{channel}/threads/archived/public"):
         await bot.ok("GET", path)
-    await bot.ok("GET", f"{channel}/threads/archived/private")
+    manager = discord.add_role(place.guild, "managers", allow=["manage_threads"])
+    discord.give_role(discord.bot_id, place.guild, manager)
+    for path in (f"{channel}/threads/archived/private", f"{channel}/users/@me/threads/archived/private"):
+        await bot.ok("GET", path)
     card = await bot.post(
         place.channel, content="May I?", components=[ROW, MENU], embeds=[{"title": "t", "description": "d"}], nonce="1",
         enforce_nonce=True, allowed_mentions={"parse": [], "replied_user": False}, message_reference={"message_id": said},

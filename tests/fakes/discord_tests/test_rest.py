@@ -258,8 +258,12 @@ async def test_threads_forums_and_dms(discord: FakeDiscord, place: Place, bot: B
         await trio.sleep(1)
     archived = await bot.ok("GET", f"/channels/{place.channel}/threads/archived/public?limit=2")
     assert ([thread["id"] for thread in archived["threads"]], archived["has_more"]) == (threads[:0:-1], True)
-    private = await bot.ok("GET", f"/channels/{place.channel}/threads/archived/private")
-    assert [member["id"] for member in private["members"]] == [secret]
+    oldest = archived["threads"][-1]["thread_metadata"]["archive_timestamp"]
+    older = await bot.call("GET", f"/channels/{place.channel}/threads/archived/public", params={"before": oldest})
+    assert [thread["id"] for thread in older.json()["threads"]] == threads[:1]
+    joined = await bot.ok("GET", f"/channels/{place.channel}/users/@me/threads/archived/private")
+    assert [member["id"] for member in joined["members"]] == [secret]
+    assert (await bot.refused("GET", f"/channels/{place.channel}/threads/archived/private"))[1] == 50013
     await bot.post(threads[0], content="awake")
     assert not (await bot.ok("GET", f"/channels/{threads[0]}"))["thread_metadata"]["archived"]
     dm = await bot.ok("POST", "/users/@me/channels", {"recipient_id": place.ada})

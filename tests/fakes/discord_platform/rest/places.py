@@ -1,6 +1,6 @@
 """Endpoints of guilds, channels, threads and users."""
 
-from tests.fakes.discord_platform.errors import Json, missing_access, required, unknown
+from tests.fakes.discord_platform.errors import Json, missing_access, missing_permissions, required, unknown
 from tests.fakes.discord_platform.model import permissions, shapes
 from tests.fakes.discord_platform.model.guilds import Channel, Guild
 from tests.fakes.discord_platform.model.world import World
@@ -25,6 +25,7 @@ class PlaceRoutes:
             f"GET {channel}": lambda call: Answer(self._visible(call).info),
             f"GET {channel}/threads/archived/public": lambda call: self._archived(call, shapes.PUBLIC_THREAD),
             f"GET {channel}/threads/archived/private": lambda call: self._archived(call, shapes.PRIVATE_THREAD),
+            f"GET {channel}/users/@me/threads/archived/private": self._joined,
             f"GET {guild}": self._guild_info,
             f"GET {guild}/channels": self._channels,
             f"GET {guild}/roles": lambda call: Answer(list(self._guild(call).roles.values())),
@@ -32,11 +33,13 @@ class PlaceRoutes:
             f"GET {guild}/threads/active": self._active_threads,
         }
 
-    def _visible(self, call: Call) -> Channel:
-        """:raises ApiError: 10003, 50001."""
+    def _visible(self, call: Call, needed: int = 0) -> Channel:
+        """:raises ApiError: 10003, 50001, and 50013 without the permissions ``needed``."""
         channel = self._world.channel(call.ids["channel_id"])
         if not channel.may(self._world.bot_id, permissions.VIEW_CHANNEL):
             raise missing_access()
+        if not channel.may(self._world.bot_id, needed):
+            raise missing_permissions()
         return channel
 
     def _guild(self, call: Call) -> Guild:
@@ -98,20 +101,27 @@ class PlaceRoutes:
         return Answer({**self._threads(active), "has_more": False})
 
     def _archived(self, call: Call, kind: int) -> Answer:
-        """By archive_timestamp, newest first ("Channel Resource", List Public Archived Threads)."""
-        parent = self._visible(call)
+        """By archive_timestamp, newest first ("Channel Resource", List Public and List Private Archived Threads)."""
+        needed = permissions.READ_MESSAGE_HISTORY | (permissions.MANAGE_THREADS if kind == shapes.PRIVATE_THREAD else 0)
+        threads = self._archived_in(self._visible(call, needed), kind)
+        threads.sort(key=_archived_at, reverse=True)
+        before = call.query.get("before")
+        return self._page(call, [thread for thread in threads if before is None or _archived_at(thread) < before])
+
+    def _joined(self, call: Call) -> Answer:
+        """By id, newest first ("Channel Resource", List Joined Private Archived Threads)."""
+        threads = self._archived_in(self._visible(call, permissions.READ_MESSAGE_HISTORY), shapes.PRIVATE_THREAD)
+        before = call.snowflake("before")
+        joined = [thread for thread in reversed(threads) if self._world.bot_id in thread.thread_members]
+        return self._page(call, [thread for thread in joined if before is None or int(thread.id) < int(before)])
+
+    def _archived_in(self, parent: Channel, kind: int) -> list[Channel]:
+        channels = parent.guild.channels.values() if parent.guild is not None else ()
+        return [one for one in channels if one.parent is parent and one.kind == kind and one.thread_state["archived"]]
+
+    def _page(self, call: Call, threads: list[Channel]) -> Answer:
         limit = call.number("limit", 50, 2, 100)
-        before = call.query.get("before", "9999")
-        found = [
-            thread
-            for thread in (parent.guild.channels.values() if parent.guild is not None else ())
-            if thread.parent is parent
-            and thread.kind == kind
-            and thread.thread_state["archived"]
-            and thread.thread_state["archive_timestamp"] < before
-        ]
-        found.sort(key=lambda thread: str(thread.thread_state["archive_timestamp"]), reverse=True)
-        return Answer({**self._threads(found[:limit]), "has_more": len(found) > limit})
+        return Answer({**self._threads(threads[:limit]), "has_more": len(threads) > limit})
 
     def _threads(self, threads: list[Channel]) -> Json:
         members = [
@@ -125,3 +135,7 @@ class PlaceRoutes:
             if self._world.bot_id in thread.thread_members
         ]
         return {"threads": [thread.info for thread in threads], "members": members}
+
+
+def _archived_at(thread: Channel) -> str:
+    return str(thread.thread_state["archive_timestamp"])
