@@ -87,7 +87,7 @@ class FakeSlack(People):
         listener = await listen(port)
         started = time.time() - trio.current_time()
         url = f"http://127.0.0.1:{port_of(listener)}"
-        async with trio.open_nursery() as nursery, httpx2.AsyncClient(timeout=None, trust_env=False) as client:
+        async with trio.open_nursery() as nursery, httpx2.AsyncClient(timeout=None, trust_env=False, verify=False) as client:
             slack = cls(Parts(nursery, client, now or (lambda: started + trio.current_time()), url, mode))
             nursery.start_soon(serve_http, listener, slack._server.handle, slack._parts.socket_mode.serve)
             yield slack
@@ -330,7 +330,7 @@ class FakeSlack(People):
         self._parts.socket_mode.refusals += [status] * times
 
     def link(self, *, enabled: bool) -> None:
-        """Switch Socket Mode on or off in the app's settings: apps.connections.open is refused while it is off."""
+        """Switch Socket Mode on or off in the app's settings: while it is off, a new connection is told link_disabled."""
         self._parts.socket_mode.enabled = enabled
 
     # Gaps

@@ -18,3 +18,14 @@ async def slack() -> AsyncIterator[FakeSlack]:
 async def client(slack: FakeSlack) -> AsyncIterator[Client]:
     async with client_of(slack) as client:
         yield client
+
+
+@pytest.fixture
+async def alice(slack: FakeSlack) -> str:
+    return slack.add_user("alice")
+
+
+@pytest.fixture
+async def general(slack: FakeSlack, alice: str) -> str:
+    """A public channel with Alice and the bot."""
+    return slack.add_channel("general", [alice])

@@ -1,9 +1,17 @@
-"""The fake's Socket Mode: tickets, envelopes, acknowledgements, retries, refreshes."""
+"""The fake's Socket Mode: tickets, envelopes, acknowledgements, retries, refreshes, faults."""
 
+import httpx2
+import msgspec
+import pytest
+import trio
 import trio.testing
 
+from gatewayd.kit.network import websocket
 from tests.fakes.slack_platform import FakeSlack
+from tests.fakes.slack_platform.delivery.socket_mode import DisconnectReason
 from tests.fakes.slack_tests.client import Client
+
+Clock = trio.testing.MockClock
 
 
 async def test_a_mention_comes_twice_with_one_ts(slack: FakeSlack, client: Client) -> None:
@@ -30,7 +38,7 @@ async def test_a_mention_comes_twice_with_one_ts(slack: FakeSlack, client: Clien
 
 
 async def test_an_event_that_nobody_acknowledges_is_sent_four_times(
-    slack: FakeSlack, client: Client, autojump_clock: trio.testing.MockClock
+    slack: FakeSlack, client: Client, autojump_clock: Clock
 ) -> None:
     alice = slack.add_user("alice")
     dm = slack.dm(alice)
@@ -43,4 +51,156 @@ async def test_an_event_that_nobody_acknowledges_is_sent_four_times(
             seen.append((frame["retry_attempt"], frame["retry_reason"], round(trio.current_time())))
         await slack.wait_delivered()
         assert seen == [(0, "", 0), (1, "timeout", 3), (2, "timeout", 66), (3, "timeout", 369)]
-        assert slack.deliveries.all[0].outcome == "lost"
+        assert slack.outcomes() == ["lost"]
+
+
+async def test_an_event_that_came_while_nobody_listened_is_sent_again(
+    slack: FakeSlack, client: Client, autojump_clock: Clock
+) -> None:
+    alice = slack.add_user("alice")
+    slack.say(alice, slack.dm(alice), "hello")
+    await trio.sleep(30)
+    async with client.socket() as socket:
+        await socket.receive()
+        frame = await socket.receive()
+        await socket.acknowledge(frame)
+        await slack.wait_delivered()
+        assert (frame["retry_attempt"], frame["payload"]["event"]["text"], round(trio.current_time())) == (2, "hello", 60)
+
+
+async def test_dropped_events_are_told_by_history_alone(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    alice = slack.add_user("alice")
+    dm = slack.dm(alice)
+    slack.drop_events()
+    ts = slack.say(alice, dm, "hello")
+    slack.drop_events(False)
+    assert slack.outcomes() == ["lost"]
+    assert [one["ts"] for one in (await client.call("conversations.history", channel=dm))["messages"]] == [ts]
+
+
+@pytest.mark.parametrize("kind", ["press", "command"])
+async def test_presses_and_commands_are_never_sent_again(
+    slack: FakeSlack, client: Client, autojump_clock: Clock, kind: str
+) -> None:
+    alice = slack.add_user("alice")
+    general = slack.add_channel("general", [alice])
+    button = {"type": "button", "text": {"type": "plain_text", "text": "Yes"}, "action_id": "a", "value": "v"}
+    blocks = [{"type": "actions", "elements": [button]}]
+    ts = (await client.call("chat.postMessage", channel=general, text="?", blocks=blocks))["ts"]
+    slack.deliveries.all.clear()
+    async with client.socket() as socket:
+        await socket.receive()
+        delivery = slack.press(alice, general, ts) if kind == "press" else slack.command(alice, general, "/ask", "x")
+        frame = await socket.receive()
+        while frame["type"] == "events_api":  # the bot's own message, from before
+            await socket.acknowledge(frame)
+            frame = await socket.receive()
+        assert "retry_attempt" not in frame
+        assert frame["accepts_response_payload"] == (kind == "command")
+        await slack.wait_delivered()
+        assert (delivery.outcome, delivery.tried) == ("lost", ["timeout"])
+
+
+async def test_payloads_go_to_all_connections(slack: FakeSlack, client: Client) -> None:
+    alice = slack.add_user("alice")
+    dm = slack.dm(alice)
+    async with client.socket() as one, client.socket() as two:
+        assert [(await socket.receive())["num_connections"] for socket in (one, two)] == [1, 2]
+        for number in range(4):
+            slack.say(alice, dm, str(number))
+        for socket in (one, two, one, two):
+            await socket.acknowledge(await socket.receive())
+        await slack.wait_delivered()
+        assert slack.outcomes() == ["delivered"] * 4
+
+
+async def test_a_connection_that_is_asked_to_go_gets_nothing_more(
+    slack: FakeSlack, client: Client, autojump_clock: Clock
+) -> None:
+    alice = slack.add_user("alice")
+    async with client.socket() as old, client.socket() as new, trio.open_nursery() as nursery:
+        await old.receive()
+        await new.receive()
+        nursery.start_soon(slack.disconnect, "refresh_requested")
+        frame = await old.receive()
+        assert (frame["type"], frame["reason"]) == ("disconnect", "refresh_requested")
+        slack.say(alice, slack.dm(alice), "hello")
+        await new.acknowledge(await new.receive())
+        await slack.wait_delivered()
+        with pytest.raises(websocket.WebSocketClosed):
+            await old.receive()
+        assert round(trio.current_time()) == 10
+
+
+@pytest.mark.parametrize(("reason", "foreign"), [("too_many_websockets", 10), ("link_disabled", 0)])
+async def test_a_connection_too_many_is_refused_by_name(
+    slack: FakeSlack, client: Client, reason: DisconnectReason, foreign: int
+) -> None:
+    slack.foreign_connections(foreign)
+    slack.link(enabled=reason != "link_disabled")
+    async with client.socket() as socket:
+        assert (await socket.receive())["reason"] == reason
+        with pytest.raises(websocket.WebSocketClosed):
+            await socket.receive()
+
+
+async def test_a_ticket_is_good_once(slack: FakeSlack, client: Client) -> None:
+    url = (await client.ask("apps.connections.open", token=slack.app_token)).json()["url"]
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        async with websocket.connect(http, url) as connection:
+            assert msgspec.json.decode(await connection.receive())["type"] == "hello"
+        with pytest.raises(websocket.WebSocketClosed) as refused:
+            async with websocket.connect(http, url):
+                pass
+        assert refused.value.status == 401
+    slack.refuse_sockets(status=408)
+    with pytest.raises(websocket.WebSocketClosed):
+        async with client.socket():
+            pass
+
+
+async def test_the_bot_token_opens_no_socket(client: Client) -> None:
+    assert (await client.call("apps.connections.open"))["error"] == "not_allowed_token_type"
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut in a frame", "raw garbage"])
+async def test_a_broken_connection_is_an_error_for_its_client(slack: FakeSlack, client: Client, fault: str) -> None:
+    async with client.socket() as socket:
+        await socket.receive()
+        if fault == "raw garbage":
+            await slack.send_garbage(raw=True)
+        else:
+            await slack.cut(in_a_frame=fault != "cut")
+        with pytest.raises(websocket.WebSocketClosed):
+            await socket.receive()
+    await slack.wait_until(lambda: not slack.connections)
+
+
+async def test_a_silent_connection_answers_no_ping(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    async with client.socket() as socket:
+        await socket.receive()
+        slack.silence()
+        with pytest.raises(websocket.WebSocketClosed) as closed:
+            await socket.receive()
+        assert closed.value.by == "network"
+
+
+async def test_a_deaf_connection_hears_no_acknowledgement(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    alice = slack.add_user("alice")
+    slack.retry_events(False)
+    async with client.socket() as socket:
+        await socket.receive()
+        slack.deafen()
+        slack.say(alice, slack.dm(alice), "hello")
+        await socket.acknowledge(await socket.receive())
+        await slack.wait_delivered()
+        assert slack.outcomes() == ["lost"]
+
+
+async def test_a_lingering_connection_stays_open_in_tcp(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    async with client.socket() as socket:
+        await socket.receive()
+        slack.linger()
+    assert len(slack.connections) == 1
+    await slack.cut()
+    await slack.wait_until(lambda: not slack.connections)

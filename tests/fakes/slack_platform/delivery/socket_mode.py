@@ -16,7 +16,7 @@ from tests.fakes.bot_api.bot import Signal
 from tests.fakes.bot_api.http_server import Request
 from tests.fakes.slack_platform.delivery.deliveries import ACK_SECONDS, Delivery
 from tests.fakes.slack_platform.delivery.websocket import WebSocket
-from tests.fakes.slack_platform.errors import Json, SlackError
+from tests.fakes.slack_platform.errors import Json
 
 MAX_CONNECTIONS = 10
 TICKET_SECONDS = 30.0
@@ -62,12 +62,7 @@ class SocketMode:
         self._pending: dict[str, Pending] = {}
 
     def open(self) -> str:
-        """The URL of apps.connections.open, good for one connection.
-
-        :raises SlackError: socket mode is off.
-        """
-        if not self.enabled:
-            raise SlackError("socket_mode_not_enabled")
+        """The URL of apps.connections.open, good for one connection."""
         ticket = secrets.token_hex(16)
         self._tickets[ticket] = trio.current_time() + TICKET_SECONDS
         return f"{self._url()}/link/?ticket={ticket}&app_id={self._app}"
@@ -83,8 +78,11 @@ class SocketMode:
             return
         if not await socket.accept(request):
             return
+        if not self.enabled:  # for this apps.connections.open has no documented error
+            await self._refuse(socket, "link_disabled")
+            return
         if len(self.connections) + self.foreign >= MAX_CONNECTIONS:
-            await self._refuse(socket)
+            await self._refuse(socket, "too_many_websockets")
             return
         self._numbers += 1
         connection = Connection(f"applink-{self._numbers}", socket, self._numbers)
@@ -103,8 +101,8 @@ class SocketMode:
                 self._gone(connection)
                 nursery.cancel_scope.cancel()
 
-    async def _refuse(self, socket: WebSocket) -> None:
-        await socket.send(_encode(self._disconnect("too_many_websockets", "applink")))
+    async def _refuse(self, socket: WebSocket, reason: DisconnectReason) -> None:
+        await socket.send(_encode(self._disconnect(reason, "applink")))
         await socket.close(1000)
         with trio.move_on_after(CLOSE_SECONDS):
             async for _ in socket.texts():

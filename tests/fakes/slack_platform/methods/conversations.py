@@ -28,7 +28,7 @@ class Conversations:
         }
 
     def history(self, values: Json) -> Json:
-        """Newest first; with ``oldest`` alone, the page that is closest to ``oldest`` (…/conversations.history#pagination)."""
+        """Newest first; with ``oldest`` alone, the page that is closest to ``oldest`` (slackhq/slack-api-docs, issue 4)."""
         channel = self._readable(values)
         found = [message for message in channel.messages.values() if _is_in_channel(message)]
         chosen = _between(found, values)
@@ -54,16 +54,17 @@ class Conversations:
         return answer
 
     def replies(self, values: Json) -> Json:
-        """Oldest first; the root comes first on every page (…/conversations.replies)."""
+        """Oldest first. ``ts`` is any message of the thread (…/conversations.replies). The root comes first on every page,
+        whatever ``oldest`` says: rusq/slackdump, thread.go, drops it from the second page on."""
         channel = self._readable(values)
         ts = needed(values, "ts", error="thread_not_found")
         message = channel.messages.get(ts)
         if message is None:
             raise SlackError("thread_not_found")
         root = channel.messages.get(message.get("thread_ts", ts))
-        if root is None or root is not message:
+        if root is None:
             return {"messages": [_shown(message, values)], "has_more": False}
-        chosen = _between(self._workspace.replies(channel, ts), values)
+        chosen = _between(self._workspace.replies(channel, root["ts"]), values)
         cursor = from_cursor(text(values, "cursor"), "next_ts")
         begin = [reply for reply in chosen if not cursor or _micro(reply["ts"]) >= int(cursor)]
         limit = max(1, self._limit(values, 1000) - 1)
