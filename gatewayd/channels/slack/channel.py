@@ -61,10 +61,9 @@ class SlackChannel:
         me, scopes = await self._api.who_am_i()
         self._me = me
         receiver, state = await self.become(await self._identity.learn(self._api, me))
+        await state.begin(self._services.now())
         tell_scopes(scopes, self._services.connection)
-        backfill = Backfill(self._api, self._services, self._settings, receiver, state)
-
-        fetch = partial(backfill.run, deliver)
+        fetch = partial(Backfill(self._api, self._services, self._settings, receiver, state).run, deliver)
         identity = f"@{me.user} in {me.team}"
         async with anyio.create_task_group() as group:
             group.start_soon(self._people.run)

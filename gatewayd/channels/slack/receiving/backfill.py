@@ -98,14 +98,17 @@ class Backfill:
         seen, now = self._seen, self._services.now()
         if self._bounds.gap != seen.gap:
             self._bounds = _Bounds(seen.gap, self._since(now), now + self._seconds, self._most_calls)
-        if seen.upto is not None and self._seconds:
+        is_first_time = seen.upto is None
+        if not is_first_time and self._seconds:
             await self._read_all(deliver)
         value = seen.close(self._bounds.gap, self._services.now())
-        await deliver((), state={**self._state.unsaved(), self._state.seen_key: value})
+        if not is_first_time:
+            await deliver((), state={**self._state.unsaved(), self._state.seen_key: value})
 
     def _since(self, now: float) -> float:
         upto = self._seen.upto or now
-        return max(upto - (OVERLAP_SECONDS if now - upto < OVERLAP_WITHIN_SECONDS else 0.0), now - self._seconds)
+        overlap = OVERLAP_SECONDS if now - upto < OVERLAP_WITHIN_SECONDS else 0.0
+        return max(upto - overlap, now - self._seconds, self._seen.began)
 
     async def _read_all(self, deliver: Deliver) -> None:
         self._unreadable = {}

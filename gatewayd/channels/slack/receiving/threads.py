@@ -23,9 +23,10 @@ FRESH_SECONDS: Final = 3600.0
 
 class _Received(Struct, omit_defaults=True):
     """``upto`` is the ``ts`` until which everything was received. ``read_back`` is, of each history of which that is not true,
-    the ``ts`` until which it was read back."""
+    the ``ts`` until which it was read back. ``began`` is when the account was to connect for the first time."""
 
     upto: str | None = None
+    began: str | None = None
     read_back: dict[str, str] = {}
 
 
@@ -37,11 +38,27 @@ class Seen:
         self._newest = "0"
         self._gaps = 1
         self._closed = 0
+        self._is_first_life = False
 
     @property
     def upto(self) -> float | None:
         """None: this account has never been connected."""
-        return None if self._received.upto is None else float(self._received.upto)
+        known = self._received.upto or (None if self._is_first_life else self._received.began)
+        return None if known is None else float(known)
+
+    @property
+    def began(self) -> float:
+        """What is older is from before our time."""
+        return float(self._received.began or "0")
+
+    def begin(self, now: float) -> str | None:
+        """The account is about to connect. Returns the value to store before it does, when this is its first time: a message that
+        comes, and is lost in a crash, is fetched by the next life."""
+        if self._received.upto is not None or self._received.began is not None:
+            return None
+        self._is_first_life = True
+        self._received.began = f"{now:.6f}"
+        return self.value()
 
     @property
     def gap(self) -> int:
@@ -172,6 +189,11 @@ class SlackState:
                 self.threads.read(shard, stored)
         if stored := await self._state.load(self.seen_key):
             self.seen.read(stored)
+
+    async def begin(self, now: float) -> None:
+        """Call before the account connects. :raises StoreRefused:"""
+        if (value := self.seen.begin(now)) is not None:
+            await self._state.save(self.seen_key, value)
 
     @property
     def seen_key(self) -> str:

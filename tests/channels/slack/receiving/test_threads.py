@@ -117,3 +117,18 @@ def test_an_account_that_was_never_connected_begins_now() -> None:
     seen = Seen()
     seen.close(seen.gap, 1234.5)
     assert seen.upto == 1234.5
+
+
+async def test_a_first_life_that_ends_before_its_first_commit_leaves_a_gap_that_begins_with_it() -> None:
+    first = Seen()
+    stored = first.begin(1000.0)
+    assert stored is not None
+    assert first.upto is None  # there is nothing to read back in this life
+    second = Seen()
+    second.read(stored)
+    assert second.begin(2000.0) is None
+    assert (second.upto, second.began) == (1000.0, 1000.0)
+    second.close(second.gap, 3000.0)
+    second.note("4000.000001")
+    assert second.advance()
+    assert (second.upto, second.began) == (4000.000001, 1000.0)
