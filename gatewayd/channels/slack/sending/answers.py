@@ -4,16 +4,14 @@ There are at most five, within 30 minutes, and they reach channels where the app
 such an answer became.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import anyio
 from msgspec import Struct
 
 from gatewayd.channels.slack.api import SlackApi
-from gatewayd.channels.slack.sending.render import blocks_of, text_of
 from gatewayd.model.errors import AnswerExpired
-from gatewayd.model.message.payload import Choice, RichText
 
 MOST_USES: Final = 5
 USABLE_SECONDS: Final = 1800.0
@@ -32,28 +30,15 @@ class Answers:
         self._api = api
         self._uses: dict[str, _Use] = {}
 
-    async def send(
-        self,
-        url: str,
-        body: RichText,
-        *,
-        choices: Sequence[Sequence[Choice]] = (),
-        private: bool,
-    ) -> None:
-        """Show a text: to the person who asked (``private``), or to all in the channel. It never replaces what was pressed.
+    async def send(self, url: str, message: Mapping[str, Any], *, private: bool) -> None:
+        """Show a message with the arguments of chat.postMessage: to the person who asked (``private``), or to all in the channel.
+        It never replaces what was pressed.
 
-        :raises AnswerExpired: the URL is used up. :raises TryAgain, OutcomeUnknown, SendRejected: as SlackApi.answer.
+        :raises AnswerExpired: the URL is used up. :raises TryAgain, OutcomeUnknown: as SlackApi.answer.
         """
         self._count(url)
-        await self._api.answer(
-            url,
-            {
-                "response_type": "ephemeral" if private else "in_channel",
-                "replace_original": False,
-                "text": text_of(body),
-                "blocks": blocks_of(body, choices),
-            },
-        )
+        kind = "ephemeral" if private else "in_channel"
+        await self._api.answer(url, {"response_type": kind, "replace_original": False, **message})
 
     def _count(self, url: str) -> None:
         now = anyio.current_time()

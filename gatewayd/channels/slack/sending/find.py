@@ -21,8 +21,8 @@ PAGE: Final = 200
 """conversations.history gives 999 messages at most, and 15 to some apps ("Rate limits", "Rate limit changes for non-Marketplace
 apps"): the pages are followed whatever their size."""
 MOST_PAGES: Final = 10
-CLOCK_SECONDS: Final = 120.0
-"""So far may our clock be from Slack's."""
+CLOCK_SECONDS: Final = 300.0
+"""So far may our clock be from Slack's: as far as Slack's own requests allow it ("Verifying requests from Slack")."""
 SETTLE_SECONDS: Final = 2.0
 """A request that was cut may still be on its way."""
 STREAM_WITHIN_SECONDS: Final = 60.0
@@ -88,7 +88,7 @@ class Finder:
             unreadable = OutcomeUnknown(f"the conversation cannot be read back: {error.reason}")
         else:
             if found is None and payload.answer_with is not None:
-                raise OutcomeUnknown("an answer by response_url has no key that could be looked up")
+                raise OutcomeUnknown("an answer by response_url is perhaps in a history without its key")
             return found
         raise unreadable
 
@@ -101,7 +101,11 @@ class Finder:
     async def _find(self, payload: SendText, key: str, since: float) -> Receipt | None:
         channel = await self._places.find(payload.peer)
         streams: list[str] = []
-        async with aclosing(self._messages(channel, payload.peer.thread, since - CLOCK_SECONDS)) as messages:
+        oldest = since - CLOCK_SECONDS
+        asked = MessageId.parse(payload.reply_to)
+        if asked is not None:
+            oldest = min(oldest, float(asked.ts))  # by Slack's own clock, it was before
+        async with aclosing(self._messages(channel, payload.peer.thread, oldest)) as messages:
             async for message in messages:
                 if message.key == key:
                     return Receipt(str(MessageId(channel, message.ts)))

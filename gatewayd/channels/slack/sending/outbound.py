@@ -60,17 +60,17 @@ class Sender:
     async def send(self, payload: SendText, *, key: str) -> Receipt:
         """See ``ports.channel.Channel.send``. An answer by ``response_url`` has no id, so a reply that grows is none."""
         self._places.learn(payload.peer, MessageId.parse(payload.reply_to))
+        params = {**_thread_of(payload.peer), **self._previews, "metadata": metadata_of(key)}
         if payload.answer_with is not None and not payload.grows:
-            await self._answers.send(
-                payload.answer_with, payload.body, choices=payload.choices, private=payload.only_for is not None
-            )
+            message = {**params, "text": text_of(payload.body), "blocks": blocks_of(payload.body, payload.choices)}
+            await self._answers.send(payload.answer_with, message, private=payload.only_for is not None)
             return Receipt()
         channel = await self._places.find(payload.peer)
         if payload.only_for is not None:
             return await self._whisper(payload, channel, payload.only_for)
         receipt = await self._streams.begin(payload, channel) if self._streaming and payload.grows else None
         if receipt is None:
-            receipt = await self._post(payload, channel, key)
+            receipt = await self._post(payload, channel, params)
         self._signals.forget(payload.peer)
         return receipt
 
@@ -105,10 +105,9 @@ class Sender:
         """See ``ports.channel.ShowsSignals``."""
         await self._signals.show(signal)
 
-    async def _post(self, payload: SendText, channel: str, key: str) -> Receipt:
-        params = {"channel": channel, **_thread_of(payload.peer), **self._previews, "metadata": metadata_of(key)}
+    async def _post(self, payload: SendText, channel: str, params: Mapping[str, Any]) -> Receipt:
         try:
-            answer = await self._write("chat.postMessage", params, payload)
+            answer = await self._write("chat.postMessage", {"channel": channel, **params}, payload)
         except SlackError as refused:
             raise gateway_error(refused, "send") from None
         message = _message_in(answer, channel)

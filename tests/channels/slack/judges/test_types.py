@@ -4,7 +4,6 @@ its method, and each block the fields of its kind, and no others."""
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -15,6 +14,7 @@ from gatewayd.model.errors import OutcomeUnknown
 from gatewayd.model.message.payload import Choice, PressAnswer, SendText, Typing
 from tests.channels.slack.judges.installed import judges, node
 from tests.channels.slack.sending.rig import Rig, now, sending
+from tests.fakes.slack_platform import Json
 from tests.fakes.slack_platform.server import Call
 
 pytestmark = pytest.mark.slow
@@ -58,6 +58,7 @@ async def send_every_shape(rig: Rig) -> None:
     await rig.send("plain", rig.peer)
     await rig.send("direct", rig.direct)
     await rig.send("for one", only_for=rig.alice)
+    await rig.send(EVERYTHING, choices=CHOICES, answer_with=rig.command_url())
     rig.slack.refuse("chat.postMessage", "invalid_blocks")
     edited = await rig.send("**words**", choices=CHOICES, instead="Write /answer")
     await rig.edit(edited, EVERYTHING, choices=CHOICES)
@@ -77,13 +78,19 @@ async def send_every_shape(rig: Rig) -> None:
         await rig.sender.find_sent(SendText(peer, render("hello")), key="k", since=since)
 
 
-def arguments(call: Call) -> dict[str, Any]:
+def arguments(call: Call) -> Json:
     """What was sent. In a form, numbers and truth are text."""
     is_json = call.method.startswith(("chat.", "assistant."))
     return call.params if is_json else {key: json.loads(it) if key in NO_TEXT else it for key, it in call.params.items()}
 
 
-async def check(folder: Path, name: str, requests: list[tuple[str, dict[str, Any]]]) -> str:
+def as_message(answer: Json) -> Json:
+    """What a response_url was sent: the arguments of chat.postMessage without a channel, and some of its own."""
+    own = ("response_type", "replace_original")
+    return {"channel": "C1", **{key: value for key, value in answer.items() if key not in own}}
+
+
+async def check(folder: Path, name: str, requests: list[tuple[str, Json]]) -> str:
     """What the compiler says of these requests, as values of their types."""
     home = judges()
     kinds = ", ".join(sorted({TYPES[method] for method, _ in requests}))
@@ -106,6 +113,7 @@ async def test_each_request_has_the_type_of_its_method(tmp_path: Path, autojump_
     async with sending(streaming=True) as rig:
         await send_every_shape(rig)
         requests = [(call.method, arguments(call)) for call in rig.slack.log]
+        requests += [("chat.postMessage", as_message(answer)) for answer in rig.slack.answers(rig.general)]
     assert {method for method, _ in requests} == TYPES.keys()
     autojump_clock.autojump_threshold = float("inf")
     assert await check(tmp_path, "sent.ts", requests) == ""

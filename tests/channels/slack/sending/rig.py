@@ -74,6 +74,11 @@ class Rig(Struct):
         sender = sender_for(self.slack, self.services, streaming=streaming)
         return Rig(self.slack, self.services, sender, self.alice, self.general, self.asked)
 
+    def command_url(self) -> str:
+        """The response_url of a command that alice has used in the channel."""
+        url: str = self.slack.command(self.alice, self.general, "/ask").payload["response_url"]
+        return url
+
     def message(self, receipt: Receipt) -> Json:
         """What Slack has of a message."""
         channel, _, ts = (receipt.message_id or "").partition(":")

@@ -80,6 +80,14 @@ async def test_a_window_that_is_too_long_to_read_tells_nothing(autojump_clock: M
         assert len(rig.slack.calls("conversations.replies")) == MOST_PAGES
 
 
+async def test_a_clock_that_is_far_ahead_hides_no_answer(autojump_clock: MockClock) -> None:
+    """What is answered was said before, by Slack's own clock."""
+    async with sending() as rig:
+        await rig.send(reply_to=rig.reply_to)
+        await trio.sleep(5)
+        assert await rig.find(since=now() + 7200, reply_to=rig.reply_to) is not None
+
+
 async def test_a_limit_is_waited_for(autojump_clock: MockClock) -> None:
     async with sending() as rig:
         since = await cut(rig)
@@ -125,7 +133,7 @@ async def test_what_has_no_key_can_never_be_told(autojump_clock: MockClock) -> N
             await rig.sender.find_sent(file, key="k", since=LONG_AGO)
         with pytest.raises(OutcomeUnknown):
             await rig.find(since=LONG_AGO, only_for=rig.alice)
-        url = rig.slack.command(rig.alice, rig.general, "/ask").payload["response_url"]
+        url = rig.command_url()
         with pytest.raises(OutcomeUnknown):
             await rig.find(rig.peer, since=LONG_AGO, answer_with=url)
         await rig.send(peer=rig.peer)

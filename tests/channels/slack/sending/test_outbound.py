@@ -7,7 +7,7 @@ from gatewayd.model.errors import AnswerExpired, NeedsOperator, OutcomeUnknown, 
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import Choice, Receipt
 from tests.channels.slack.sending.blocks import read
-from tests.channels.slack.sending.rig import Rig, sending
+from tests.channels.slack.sending.rig import sending
 
 CHOICES = ((Choice("Allow once", "ap:1:once"), Choice("Deny", "ap:1:deny")),)
 
@@ -160,10 +160,11 @@ async def test_an_edit_that_was_cut_is_made_again(autojump_clock: MockClock) -> 
 
 async def test_a_command_is_answered_by_its_url_for_all(autojump_clock: MockClock) -> None:
     async with sending() as rig:
-        url = command_url(rig)
+        url = rig.command_url()
         assert await rig.send("**yes**", rig.peer, answer_with=url) == Receipt()
         [answer] = rig.slack.answers(rig.general)
         assert (answer["response_type"], answer["replace_original"], answer["text"]) == ("in_channel", False, "yes")
+        assert (answer["unfurl_links"], answer["metadata"]["event_payload"]) == (False, {"key": "k"})
         assert read(answer["blocks"]) == "yes"
         assert rig.slack.texts(rig.general) == ["yes"]
         assert rig.slack.calls("chat.postMessage") == []
@@ -171,21 +172,21 @@ async def test_a_command_is_answered_by_its_url_for_all(autojump_clock: MockCloc
 
 async def test_a_refusal_of_a_command_is_for_its_sender_alone(autojump_clock: MockClock) -> None:
     async with sending() as rig:
-        assert await rig.send("no", rig.peer, answer_with=command_url(rig), only_for=rig.alice) == Receipt()
+        assert await rig.send("no", rig.peer, answer_with=rig.command_url(), only_for=rig.alice) == Receipt()
         assert [shown["text"] for shown in rig.slack.ephemeral(rig.general)] == ["no"]
         assert rig.slack.texts(rig.general) == []
 
 
 async def test_a_url_that_is_used_up_or_too_old_is_told_without_a_call(autojump_clock: MockClock) -> None:
     async with sending() as rig:
-        url = command_url(rig)
+        url = rig.command_url()
         for at in range(5):
             await rig.send(str(at), rig.peer, answer_with=url)
         for sender in (rig, rig.restarted()):
             with pytest.raises(AnswerExpired):
                 await sender.send("6", rig.peer, answer_with=url)
         assert len(rig.slack.answers(rig.general)) == 5
-        late = command_url(rig)
+        late = rig.command_url()
         await rig.send("first", rig.peer, answer_with=late)
         autojump_clock.jump(1801)
         with pytest.raises(AnswerExpired):
@@ -195,7 +196,7 @@ async def test_a_url_that_is_used_up_or_too_old_is_told_without_a_call(autojump_
 async def test_a_reply_that_grows_is_no_answer_to_a_url(autojump_clock: MockClock) -> None:
     """It could not be changed: Slack does not say which message it became."""
     async with sending() as rig:
-        receipt = await rig.send("hello", rig.peer, answer_with=command_url(rig), grows=True)
+        receipt = await rig.send("hello", rig.peer, answer_with=rig.command_url(), grows=True)
         assert rig.message(receipt)["text"] == "hello"
         assert rig.slack.answers(rig.general) == []
 
@@ -214,7 +215,7 @@ async def test_what_only_one_person_may_see(autojump_clock: MockClock) -> None:
             await rig.send("no", only_for="U0NOBODY")
 
 
-def command_url(rig: Rig) -> str:
-    """The response_url of a command that alice has used in the channel."""
-    url: str = rig.slack.command(rig.alice, rig.general, "/ask").payload["response_url"]
-    return url
+async def test_a_shortcut_on_a_message_is_answered_in_its_thread(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        await rig.send("yes", answer_with=rig.command_url())
+        assert rig.slack.texts(rig.general, thread=rig.asked) == ["yes"]
