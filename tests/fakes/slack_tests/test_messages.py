@@ -19,7 +19,8 @@ def events(slack: FakeSlack) -> list[Json]:
 async def test_a_message_is_posted_by_json_and_by_form(client: Client, slack: FakeSlack, general: str, by: str) -> None:
     metadata = '{"event_type": "sent", "event_payload": {"key": "k"}}'
     params: Json = {"channel": general, "text": "hello", "metadata": metadata, "unfurl_links": "false"}
-    answer = (await client.ask("chat.postMessage", **({"json": params} if by == "json" else {"data": params}))).json()
+    request: dict[str, Any] = {"json" if by == "json" else "data": params}
+    answer = (await client.ask("chat.postMessage", **request)).json()
     assert (answer["ok"], answer["channel"]) == (True, general)
     assert answer["message"]["metadata"]["event_payload"] == {"key": "k"}
     assert answer["message"]["bot_id"] == slack.bot_id
