@@ -2,19 +2,21 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import httpx2
 import trio
 
 from tests.fakes.bot_api import FakeBotApi
+from tests.fakes.slack_platform import FakeSlack
+from tests.fakes.slack_platform.delivery.deliveries import Delivery
 from tests.whole.process import Daemon
 
-WalkName = Literal["telegram poll", "telegram webhook", "webchat", "chat/inbound"]
-WALKS: tuple[WalkName, ...] = ("telegram poll", "telegram webhook", "webchat", "chat/inbound")
+WalkName = Literal["telegram poll", "telegram webhook", "webchat", "chat/inbound", "slack socket", "slack events"]
+WALKS: tuple[WalkName, ...] = get_args(WalkName)
 PUBLIC = "https://bots.example.org"
 _AGAIN_SECONDS = 0.05
 
@@ -36,8 +38,13 @@ class Walk:
 
     @property
     def resends(self) -> bool:
-        """Whether a send that was cut is done again: where a repetition cannot be seen."""
+        """Whether a send that was cut is looked up, or done again, because a repetition cannot be seen."""
         return self.name == "webchat"
+
+    @property
+    def public_url(self) -> str | None:
+        """Where the platform reaches the daemon, if it has to."""
+        return PUBLIC if self.name == "telegram webhook" else None
 
     @property
     def accounts(self) -> str:
@@ -171,6 +178,75 @@ class WebchatWalk(ClientWalk):
         return httpx2.AsyncClient(base_url=gateway.url, cookies=self._cookies[chat], timeout=30.0, verify=False, trust_env=False)
 
 
+class SlackWalk(Walk):
+    """The fake Slack. An event that was not acknowledged is sent again soon, and only then the next one of its chat. A message is
+    in its history at once, so a backfill may be the first to find it."""
+
+    def __init__(self, name: WalkName, api: FakeBotApi, folder: Path, slack: FakeSlack, nursery: trio.Nursery) -> None:
+        super().__init__(name, api, folder)
+        self._slack = slack
+        self._nursery = nursery
+        self._chats: dict[int, str] = {}
+        self._unsent: dict[int, deque[Delivery]] = {}
+        self._refused = False
+        slack.retry_events(False)
+
+    @property
+    def resends(self) -> bool:
+        return True
+
+    @property
+    def public_url(self) -> str | None:
+        return PUBLIC if self.name == "slack events" else None
+
+    @property
+    def accounts(self) -> str:
+        slack, lines = self._slack, ["[channels.slack.accounts.main]"]
+        for key in ("bot_token", "app_token", "signing_secret"):
+            file = self._folder / f"slack.{key}"
+            file.touch(mode=0o600)
+            file.write_text(getattr(slack, key))
+            lines.append(f'{key} = {{ file = "{file}" }}')
+        mode = self.name.removeprefix("slack ")
+        return "\n".join([*lines, f'api_base = "{slack.api_base}"', f'mode = "{mode}"', 'dm_policy = "open"', ""])
+
+    async def attach(self, gateway: Daemon) -> None:
+        self._slack.set_request_urls(f"{gateway.url}/v1/webhooks/slack/main")
+
+    def say(self, chat: int, text: str) -> None:
+        slack = self._slack
+        if chat not in self._chats:
+            user = slack.add_user(f"user{chat}")
+            self._chats[chat], self._unsent[chat] = user, deque()
+            self._nursery.start_soon(self._run, self._unsent[chat])
+        slack.drop_events()
+        slack.say(self._chats[chat], slack.dm(self._chats[chat]), text)
+        slack.drop_events(False)
+        self._unsent[chat].append(slack.deliveries.all.pop())
+
+    def all_acknowledged(self) -> bool:
+        return not any(self._unsent.values())
+
+    def was_refused(self) -> bool:
+        return self._refused
+
+    async def texts(self, chat: int, gateway: Daemon) -> list[str]:
+        return without_notices(self._slack.texts(self._slack.dm(self._chats[chat]))) if chat in self._chats else []
+
+    async def _run(self, unsent: deque[Delivery]) -> None:
+        while True:
+            if not unsent or not await self._delivered(unsent[0]):
+                await trio.sleep(_AGAIN_SECONDS)
+            else:
+                unsent.popleft()
+
+    async def _delivered(self, event: Delivery) -> bool:
+        delivery = self._slack.deliveries.add(Delivery(event.kind, event.payload))
+        await self._slack.wait_until(lambda: delivery.outcome != "waiting")
+        self._refused = self._refused or delivery.outcome == "lost"
+        return delivery.outcome == "delivered"
+
+
 @asynccontextmanager
 async def walk_by(name: WalkName, folder: Path) -> AsyncIterator[Walk]:
     """The way of this name, with its platform. ``folder`` is for what the configuration refers to."""
@@ -179,10 +255,17 @@ async def walk_by(name: WalkName, folder: Path) -> AsyncIterator[Walk]:
         "chat/inbound": InboundWalk,
         "webchat": WebchatWalk,
     }
-    async with FakeBotApi.serve() as api, trio.open_nursery() as nursery:
-        make = makers.get(name)
-        yield TelegramWalk(name, api, folder) if make is None else make(name, api, folder, nursery)
-        nursery.cancel_scope.cancel()
+    async with FakeBotApi.serve() as api, AsyncExitStack() as stack:
+        slack: FakeSlack | None = None
+        if name in ("slack socket", "slack events"):
+            slack = await stack.enter_async_context(FakeSlack.serve(mode="socket" if name == "slack socket" else "events"))
+        async with trio.open_nursery() as nursery:
+            make = makers.get(name)
+            if slack is not None:
+                yield SlackWalk(name, api, folder, slack, nursery)
+            else:
+                yield TelegramWalk(name, api, folder) if make is None else make(name, api, folder, nursery)
+            nursery.cancel_scope.cancel()
 
 
 class _Words(HTMLParser):

@@ -60,7 +60,7 @@ class Bench:
         self.log = folder / "log"
         self._config_file = folder / "gatewayd.toml"
         own = f'core = "recorder"\nfile = "{self.effects_file}"'
-        public = 'public_url = "https://bots.example.org"' if walk.name == "telegram webhook" else ""
+        public = "" if walk.public_url is None else f'public_url = "{walk.public_url}"'
         self.config = f"[gateway]\n{public}\n{gateway}\n[agents.assistant]\n{core or own}\n{agent}\n{walk.accounts}"
         self._bind = () if bind is None else ("--bind", bind)
 

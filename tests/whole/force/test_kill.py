@@ -162,7 +162,7 @@ async def test_killed_while_a_reply_grows(tmp_path: Path, at: str, nth: int) -> 
 
 
 @pytest.mark.force
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(2 * len(WALKS)))
 async def test_killed_again_and_again_with_many_messages_under_way(tmp_path: Path, seed: int) -> None:
     """Four chats, a message said between kills in each; each process dies at some point at some call, also while it starts."""
     rng = Random(seed)

@@ -145,6 +145,6 @@ async def test_six_restarts(tmp_path: Path) -> None:
 @pytest.mark.force
 @pytest.mark.parametrize("way", WALKS)
 async def test_twenty_five_restarts(tmp_path: Path, way: WalkName) -> None:
-    """A hundred in all."""
+    """By each way."""
     with trio.fail_after(400):
         await restart_again_and_again(tmp_path, way, 25)

@@ -60,6 +60,7 @@ class Deliveries:
         if len(self._waiting) >= WAITING or self._bytes + received.size > WAITING_BYTES:
             if not self._is_full:
                 self._is_full = True
+                self._receiver.note_gap()  # before anything that comes after it is read
                 self._say_lacks(_FULL, f"{len(self._waiting)} wait for the store: more are not taken, and Slack sends them again")
             return
         self._waiting.append(received)

@@ -267,7 +267,8 @@ class SocketMode:
             await anyio.sleep(pause)
             pause = min(2 * pause, LONGEST_RECHECK_SECONDS)
             oldest = self._crew.oldest()
-            if self._strangers and oldest is not None:
+            # While one is missing anyway, the next hello tells.
+            if self._strangers and oldest is not None and not self._crew.is_short:
                 self._crew.will_leave(oldest, anyio.current_time())
                 self._changed.notify()
 

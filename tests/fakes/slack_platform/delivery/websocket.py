@@ -70,7 +70,7 @@ class WebSocket:
                                 parts.clear()
                         case BytesMessage():
                             pass
-                        case Ping():
+                        case Ping() if self._protocol.state is ConnectionState.OPEN:
                             await self._send(self._protocol.send(event.response()))
                         case Pong():
                             self.pongs += 1
