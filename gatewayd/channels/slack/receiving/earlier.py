@@ -1,6 +1,5 @@
 """What was said in a thread before a message, for ``ports.channel.RecallsThreads``."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -47,7 +46,7 @@ class Recall:
     async def _read(self, channel: str, thread: str, before: str | None, at_most: int) -> Sequence[Message]:
         """The newest messages before this one. The pages begin with the oldest, so all of them are read; when there are too many
         calls for Slack, those that are read count."""
-        found: deque[Message] = deque(maxlen=at_most)
+        found: list[Message] = []
         params: dict[str, Any] = {"channel": channel, "ts": thread, "limit": PAGE}
         if before is not None:
             params |= {"latest": before, "inclusive": False}
@@ -58,7 +57,8 @@ class Recall:
                 if number:
                     break
                 raise
-            found.extend(message for raw in page.messages if (message := self._told(raw, before)) is not None)
+            told = [message for raw in page.messages if (message := self._told(raw, before)) is not None]
+            found = [*found, *told][-at_most:]
             if not (cursor := page.response_metadata.next_cursor):
                 break
             params["cursor"] = cursor

@@ -57,7 +57,7 @@ def of_interaction(payload: bytes | Raw, quote: Quote) -> Asked | str:
 
 
 def _press(interaction: Interaction) -> Asked | str:
-    """ "block_actions payload". The message of an ephemeral card is not in it, but its ``container`` is."""
+    """ "block_actions payload". The message of an ephemeral one is not in it, but its ``container`` is."""
     container, user = interaction.container, interaction.user
     pressed = next((action for action in interaction.actions if action.type == "button"), None)
     if pressed is None or pressed.value is None:
