@@ -1,5 +1,6 @@
 """chat.postMessage, .update, .delete, .postEphemeral (docs.slack.dev/reference/methods)."""
 
+import html
 import re
 from typing import Any
 
@@ -15,6 +16,7 @@ MAX_UPDATE = 4_000
 (openclaw/openclaw, pull request 115027)."""
 MAX_METADATA_BYTES = 8_000
 TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
+_MENTION = re.compile(r"<@([UW][A-Z0-9]+)>")
 
 
 class Chat:
@@ -172,8 +174,15 @@ def with_ids(blocks: list[Json]) -> list[Json]:
 
 
 def rich_text(words: str) -> Json:
-    """The block that Slack makes of plain words."""
-    section = {"type": "rich_text_section", "elements": [{"type": "text", "text": words}]}
+    """The block that Slack makes of a text: its mentions, of which ``words`` has the form of mrkdwn, are elements of their own
+    (docs.slack.dev/reference/block-kit/blocks/rich-text-block#user-element-type)."""
+    elements: list[Json] = []
+    for index, part in enumerate(_MENTION.split(words)):
+        if index % 2:
+            elements.append({"type": "user", "user_id": part})
+        elif part:
+            elements.append({"type": "text", "text": html.unescape(part)})
+    section = {"type": "rich_text_section", "elements": elements}
     return {"type": "rich_text", "block_id": "auto", "elements": [section]}
 
 
