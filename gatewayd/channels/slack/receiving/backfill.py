@@ -196,12 +196,18 @@ class Backfill:
         return Gap(deliver, cursor=f"{since:.6f}", order=float, state=state)
 
     def _items(self, channel: _Channel, messages: Sequence[tuple[Raw, Message]]) -> Iterator[Fetched]:
-        """The messages, and of older ones the edits since. The oldest first: a message can begin what the next one belongs to."""
+        """The messages, and the edits of those that may have been received as they were. The oldest first: a message can begin
+        what the next one belongs to."""
+        upto = self._seen.upto or 0.0
         for raw, message in sorted(messages, key=lambda it: float(it[1].ts)):
-            is_edit = bool(message.edited_at) and float(message.ts) <= self._bounds.since
-            yield Fetched(message.edited_at if is_edit else message.ts, self._envelope(raw, channel.id, is_edit=is_edit))
+            yield Fetched(message.ts, self._envelope(raw, message.ts, channel.id))
+            if message.edited_at and float(message.ts) <= upto:
+                yield Fetched(message.edited_at, self._envelope(raw, message.edited_at, channel.id, is_edit=True))
 
-    def _envelope(self, raw: Raw, channel: str, *, is_edit: bool) -> InboundEnvelope | None:
+    def _envelope(self, raw: Raw, ts: str, channel: str, *, is_edit: bool = False) -> InboundEnvelope | None:
+        """None: nothing comes of it, or it is not of this gap."""
+        if float(ts) <= self._bounds.since:
+            return None
         try:
             read = self._receiver.message(raw, channel=channel, is_edit=is_edit)
         except Malformed as malformed:
