@@ -62,6 +62,8 @@ DOABLE = frozenset(
         "fault",
         "refuse",
         "rate_limit",
+        "allow",
+        "unseen_file",
         "break_with",
         "delay",
         "redirect",

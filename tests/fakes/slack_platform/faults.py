@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import trio
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tests.fakes.slack_platform.errors import Json, SlackError
 
@@ -63,6 +63,27 @@ class Faults:
                         self._faults.remove(fault)
                 return fault
         return None
+
+
+class Rate(Struct):
+    """At most ``calls`` of ``method`` in ``seconds``, for each value of ``per`` (docs.slack.dev/apis/web-api/rate-limits)."""
+
+    method: str
+    calls: int
+    seconds: float
+    per: str | None = None
+    made: dict[str, list[float]] = field(default_factory=dict)
+
+    def check(self, method: str, values: Json) -> None:
+        """:raises SlackError: ratelimited, with the seconds until the next call may be made."""
+        if method != self.method:
+            return
+        now = trio.current_time()
+        key = str(values.get(self.per)) if self.per else ""
+        recent = [at for at in self.made.get(key, ()) if at > now - self.seconds]
+        if len(recent) >= self.calls:
+            raise ratelimited(max(1, math.ceil(recent[0] + self.seconds - now)))
+        self.made[key] = [*recent, now]
 
 
 def ratelimited(seconds: int) -> SlackError:

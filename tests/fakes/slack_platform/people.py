@@ -7,8 +7,9 @@ from typing import Any, Literal
 from tests.fakes.slack_platform.delivery.deliveries import Deliveries, Delivery
 from tests.fakes.slack_platform.delivery.events import VERIFICATION_TOKEN, Events
 from tests.fakes.slack_platform.errors import Json
-from tests.fakes.slack_platform.methods.chat import rich_text
+from tests.fakes.slack_platform.methods.chat import Chat
 from tests.fakes.slack_platform.methods.files import Files
+from tests.fakes.slack_platform.mrkdwn import rich_text
 from tests.fakes.slack_platform.responses import Responses
 from tests.fakes.slack_platform.workspace import APP, BOT_USER, OTHER_TEAM, TEAM, Channel, ChannelKind, User, Workspace
 
@@ -16,12 +17,18 @@ TouchKind = Literal["unfurl", "thread", "language", "attachments", "pin"]
 
 
 class People:
-    """Users and channels are named by their ids. What writes returns the ts of the message."""
+    """Users and channels are named by their ids. What writes returns the ts of the message.
 
-    def __init__(self, workspace: Workspace, events: Events, files: Files, responses: Responses, deliveries: Deliveries) -> None:
+    A text is as on the wire: ``<@U…>`` is a mention, and what a person types as ``&``, ``<`` or ``>`` comes escaped.
+    """
+
+    def __init__(
+        self, workspace: Workspace, events: Events, files: Files, chat: Chat, responses: Responses, deliveries: Deliveries
+    ) -> None:
         self._workspace = workspace
         self._events = events
         self._files = files
+        self._chat = chat
         self._responses = responses
         self._deliveries = deliveries
 
@@ -126,6 +133,17 @@ class People:
         """A file that a user has uploaded, or, with ``external_url``, one that lies elsewhere (``is_external``)."""
         return self._files.make(name, content, user, mimetype=mimetype, external_url=external_url)
 
+    def unseen_file(self, file: Json) -> Json:
+        """A file as an event of Slack Connect shows it: files.info tells the rest (…/reference/objects/file-object)."""
+        return {
+            "id": file["id"],
+            "mode": "file_access",
+            "file_access": "check_file_info",
+            "created": 0,
+            "timestamp": 0,
+            "user": "",
+        }
+
     def edit(self, channel: str, ts: str, text: str, *, user: str | None = None) -> str:
         """The author changes the text; returns ``edited.ts``."""
         there = self._channel(channel)
@@ -187,10 +205,13 @@ class People:
     def press(self, user: str, channel: str, ts: str, *, action_id: str | None = None, value: str | None = None) -> Delivery:
         """Press a button of a message: the one with this action_id or value, else the first (block_actions).
 
+        Of a message that only one user sees, the payload has the container alone.
+
         :raises LookupError: the message has no such button.
         """
         there = self._channel(channel)
-        message = self._workspace.message(there, ts)
+        private = self._chat.only_seen_by_one(channel, ts)
+        message = private or self._workspace.message(there, ts)
         block_id, element = _button(message, action_id, value)
         action: Json = {
             "action_id": element["action_id"],
@@ -200,16 +221,16 @@ class People:
             "action_ts": self._stamp(),
         }
         action |= {name: element[name] for name in ("value", "style") if name in element}
-        container: Json = {"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": False}
+        container: Json = {"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": private is not None}
         if "thread_ts" in message:
             container["thread_ts"] = message["thread_ts"]
         payload = self._about(user, there) | {
             "type": "block_actions",
             "container": container,
-            "message": dict(message),
             "state": {"values": {}},
             "response_url": self._responses.new(there, user, ts),
             "actions": [action],
+            **({} if private else {"message": dict(message)}),
         }
         return self._deliveries.add(Delivery("interactive", payload))
 

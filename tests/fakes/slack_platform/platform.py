@@ -15,7 +15,7 @@ from tests.fakes.slack_platform.delivery.events import Events
 from tests.fakes.slack_platform.delivery.socket_mode import Connection, DisconnectReason, SocketMode
 from tests.fakes.slack_platform.delivery.webhook_sender import RequestUrls, WebhookSender
 from tests.fakes.slack_platform.errors import Json, SlackError
-from tests.fakes.slack_platform.faults import Fault, FaultKind, When, ratelimited
+from tests.fakes.slack_platform.faults import Fault, FaultKind, Rate, When, ratelimited
 from tests.fakes.slack_platform.methods.chat import Chat
 from tests.fakes.slack_platform.methods.conversations import Conversations
 from tests.fakes.slack_platform.methods.files import Files
@@ -73,7 +73,7 @@ class FakeSlack(People):
     app_id = APP
 
     def __init__(self, parts: Parts) -> None:
-        super().__init__(parts.workspace, parts.events, parts.files, parts.responses, parts.deliveries)
+        super().__init__(parts.workspace, parts.events, parts.files, parts.chat, parts.responses, parts.deliveries)
         self._parts = parts
         self._server = parts.server
 
@@ -252,6 +252,10 @@ class FakeSlack(People):
         """
         until = trio.current_time() + seconds if times is None else float("inf")
         self._server.faults.add(Fault("error", method, times, when, until=until, error=ratelimited(seconds)))
+
+    def allow(self, method: str, calls: int, seconds: float, *, per: str | None = None) -> None:
+        """From now on 429 for more than ``calls`` in ``seconds``; ``per`` is the argument to count by, such as "channel"."""
+        self._server.rates.append(Rate(method, calls, seconds, per))
 
     def break_with(
         self, method: str, status: int, *, body: bytes = b"<html>", times: int | None = 1, when: When | None = None

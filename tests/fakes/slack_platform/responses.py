@@ -63,11 +63,19 @@ class Responses:
         return Response(200, b"ok", "text/plain")
 
     def _apply(self, url: ResponseUrl, values: Json) -> None:
+        private = self._chat.only_seen_by_one(url.channel.id, url.ts or "")
+        if private is not None and flag(values, "delete_original"):
+            self._chat.forget(private)
+            return
         if flag(values, "delete_original"):
             if url.ts is not None and url.ts in url.channel.messages:
                 self._workspace.delete(url.channel, url.ts)
             return
         fields = self._chat.content(values)
+        if private is not None and flag(values, "replace_original"):
+            private.pop("blocks", None)
+            private.update(fields)
+            return
         if flag(values, "replace_original") and url.ts is not None:
             if url.ts in url.channel.messages:
                 drop = () if "blocks" in fields else ("blocks",)
@@ -80,7 +88,7 @@ class Responses:
         if text(values, "response_type", "ephemeral") == "in_channel":
             self._workspace.post(url.channel, message)
         else:
-            self._chat.ephemeral.append((url.channel.id, url.user, message))
+            self._chat.whisper(url.channel, url.user, message)
 
 
 def _refused(error: SlackError) -> Response:

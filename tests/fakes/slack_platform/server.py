@@ -11,7 +11,7 @@ from tests.fakes.bot_api.bot import Signal
 from tests.fakes.bot_api.http_server import Handler, Request, Response
 from tests.fakes.slack_platform.delivery.socket_mode import SocketMode
 from tests.fakes.slack_platform.errors import Json, SlackError
-from tests.fakes.slack_platform.faults import Faults
+from tests.fakes.slack_platform.faults import Faults, Rate
 from tests.fakes.slack_platform.methods.arguments import Method, read_arguments
 from tests.fakes.slack_platform.methods.files import Files
 from tests.fakes.slack_platform.methods.scopes import ALL_SCOPES, check_scope
@@ -70,6 +70,7 @@ class Server:
         self._files = files
         self._responses = responses
         self.faults = Faults()
+        self.rates: list[Rate] = []
         self.calls: list[Call] = []
         self._changed = changed
         self.violations: list[str] = []
@@ -124,6 +125,8 @@ class Server:
     def _run(self, call: Call) -> Response:
         try:
             self.tokens.check(call.method, call.token)
+            for rate in self.rates:
+                rate.check(call.method, call.params)
             check_scope(call.method, call.params, self.tokens.scopes, self._workspace)
             call.answer = {"ok": True, **self._methods[call.method](dict(call.params))}
         except SlackError as error:

@@ -122,6 +122,15 @@ async def test_a_limit_holds_until_its_time_is_over(
     assert (await client.call("chat.postMessage", channel=general, text="x"))["ok"]
 
 
+async def test_calls_are_counted(client: Client, slack: FakeSlack, alice: str, general: str, autojump_clock: object) -> None:
+    slack.allow("chat.postMessage", 1, 1.0, per="channel")
+    places = (general, general, slack.dm(alice))
+    results = [(await client.ask("chat.postMessage", json={"channel": place, "text": "x"})).status_code for place in places]
+    assert results == [200, 429, 200]
+    await trio.sleep(1)
+    assert (await client.call("chat.postMessage", channel=general, text="x"))["ok"]
+
+
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
 async def test_a_connection_breaks_before_or_after_the_effect(client: Client, slack: FakeSlack, general: str, kind: Any) -> None:
     slack.fault(kind, "chat.postMessage")

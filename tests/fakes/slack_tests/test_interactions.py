@@ -43,6 +43,20 @@ async def test_an_answer_replaces_the_message_or_comes_beside_it(
     assert len(slack.answers(general)) == 4
 
 
+async def test_what_only_one_user_sees_is_pressed_and_replaced(
+    client: Client, slack: FakeSlack, alice: str, general: str
+) -> None:
+    blocks = [{"type": "actions", "elements": [YES]}]
+    ts = (await client.call("chat.postEphemeral", channel=general, user=alice, text="?", blocks=blocks))["message_ts"]
+    payload = slack.press(alice, general, ts).payload
+    assert (payload["container"]["is_ephemeral"], "message" in payload) == (True, False)
+    await client.post(payload["response_url"], json={"replace_original": True, "text": "yes"})
+    assert [message["text"] for message in slack.ephemeral(general)] == ["yes"]
+    await client.post(payload["response_url"], json={"delete_original": True})
+    assert slack.ephemeral(general) == []
+    assert slack.messages(general) == []
+
+
 async def test_a_response_url_is_good_five_times_and_half_an_hour(
     client: Client, slack: FakeSlack, alice: str, general: str, autojump_clock: object
 ) -> None:

@@ -173,3 +173,20 @@ async def test_scopes_and_tokens(client: Client, slack: FakeSlack, general: str)
     assert (await client.ask("auth.test", token="xoxb-other")).json()["error"] == "invalid_auth"
     me = await client.call("auth.test")
     assert (me["user_id"], me["bot_id"], me["team_id"]) == (slack.bot_user, slack.bot_id, slack.team)
+
+
+@pytest.mark.parametrize(
+    ("text", "elements"),
+    [
+        ("a &lt; b &amp;amp; c", [{"type": "text", "text": "a < b &amp; c"}]),
+        ("hi <@U1> in <#C1|general>", [{"type": "text", "text": "hi "}, {"type": "user", "user_id": "U1"},
+                                       {"type": "text", "text": " in "}, {"type": "channel", "channel_id": "C1"}]),
+        ("<!here><!subteam^S1>", [{"type": "broadcast", "range": "here"}, {"type": "usergroup", "usergroup_id": "S1"}]),
+        ("<https://a.example/?a=1&amp;b=2>", [{"type": "link", "url": "https://a.example/?a=1&b=2"}]),
+        ("<https://a.example/|A &gt; B>", [{"type": "link", "url": "https://a.example/", "text": "A > B"}]),
+        ("", []),
+    ],
+)  # fmt: skip
+async def test_the_blocks_beside_a_text(slack: FakeSlack, alice: str, general: str, text: str, elements: list[Json]) -> None:
+    slack.say(alice, general, text)
+    assert slack.messages(general)[-1]["blocks"][0]["elements"][0]["elements"] == elements

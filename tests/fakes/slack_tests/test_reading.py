@@ -2,9 +2,11 @@
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes.slack_platform import FakeSlack, Json
-from tests.fakes.slack_tests.client import Client
+from tests.fakes.slack_tests.client import Client, client_of
 
 
 async def pages(client: Client, method: str, **params: object) -> list[list[str]]:
@@ -57,6 +59,37 @@ async def test_every_page_of_a_thread_begins_with_its_root(client: Client, slack
     ]
     assert await pages(client, "conversations.replies", channel=general, ts=replies[0], oldest=replies[2]) == [[root, replies[3]]]
     assert (await client.call("conversations.replies", channel=general, ts="1.1"))["error"] == "thread_not_found"
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["say", "reply", "edit", "delete"]), st.integers(0, 5)), max_size=25),
+    limit=st.integers(1, 7),
+)
+async def test_pages_show_each_message_once(steps: list[tuple[str, int]], limit: int) -> None:
+    """Whatever was said, changed and deleted: all pages of history and replies together show what is there, once."""
+    async with FakeSlack.serve() as slack, client_of(slack) as client:
+        alice = slack.add_user("alice")
+        general = slack.add_channel("general", [alice])
+        slack.drop_events()
+        for kind, place in steps:
+            there = [one["ts"] for one in slack.messages(general) if one.get("subtype") != "tombstone"]
+            roots = [one["ts"] for one in slack.messages(general) if "parent_user_id" not in one]
+            if kind == "say" or not there:
+                slack.say(alice, general, "words")
+            elif kind == "reply":
+                slack.say(alice, general, "more words", thread=roots[place % len(roots)])
+            elif kind == "edit":
+                slack.edit(general, there[place % len(there)], "other words")
+            else:
+                slack.delete(general, there[place % len(there)])
+        whole: list[str] = []
+        for page in reversed(await pages(client, "conversations.history", channel=general, limit=limit)):
+            for ts in reversed(page):
+                whole.append(ts)
+                for replies in await pages(client, "conversations.replies", channel=general, ts=ts, limit=limit):
+                    assert replies[0] == ts
+                    whole += replies[1:]
+        assert sorted(whole) == [one["ts"] for one in slack.messages(general)]
 
 
 async def test_small_pages(client: Client, slack: FakeSlack, alice: str, general: str) -> None:

@@ -1,12 +1,12 @@
 """chat.postMessage, .update, .delete, .postEphemeral (docs.slack.dev/reference/methods)."""
 
-import html
 import re
 from typing import Any
 
 from tests.fakes.slack_platform.blocks import MAX_MARKDOWN, check_blocks, texts_of
 from tests.fakes.slack_platform.errors import Json, SlackError, explained
 from tests.fakes.slack_platform.methods.arguments import Method, flag, needed, text
+from tests.fakes.slack_platform.mrkdwn import rich_text
 from tests.fakes.slack_platform.workspace import APP, BOT, BOT_NAME, BOT_USER, TEAM, Channel, Workspace, event_of
 
 MAX_TEXT = 40_000
@@ -83,11 +83,26 @@ class Chat:
         user = needed(values, "user", error="user_not_in_channel")
         if user not in channel.members:
             raise SlackError("user_not_in_channel")
-        message = own() | self.content(values) | {"type": "message", "ts": self._workspace.next_ts(channel)}
-        self.ephemeral.append((channel.id, user, message))
-        return {"message_ts": message["ts"]}
+        return {"message_ts": self.whisper(channel, user, self.content(values))["ts"]}
 
-    # What other methods share
+    # What others share
+
+    def whisper(self, channel: Channel, user: str, content: Json) -> Json:
+        """Show a message to one user alone."""
+        message = own() | content | {"type": "message", "ts": self._workspace.next_ts(channel)}
+        self.ephemeral.append((channel.id, user, message))
+        return message
+
+    def forget(self, message: Json) -> None:
+        """An ephemeral message is shown no more."""
+        self.ephemeral = [entry for entry in self.ephemeral if entry[2] is not message]
+
+    def only_seen_by_one(self, channel: str, ts: str) -> Json | None:
+        """The ephemeral message with this ts."""
+        for there, _, message in self.ephemeral:
+            if there == channel and message["ts"] == ts:
+                return message
+        return None
 
     def writable(self, channel_id: str, *, posting: bool = True) -> Channel:
         """Where the bot may write; a user's id is the DM with that user.
@@ -171,19 +186,6 @@ def with_ids(blocks: list[Json]) -> list[Json]:
             block["elements"] = [{"action_id": f"a{number}", **element} for number, element in elements]
         kept.append(block)
     return kept
-
-
-def rich_text(words: str) -> Json:
-    """The block that Slack makes of a text: its mentions, of which ``words`` has the form of mrkdwn, are elements of their own
-    (docs.slack.dev/reference/block-kit/blocks/rich-text-block#user-element-type)."""
-    elements: list[Json] = []
-    for index, part in enumerate(_MENTION.split(words)):
-        if index % 2:
-            elements.append({"type": "user", "user_id": part})
-        elif part:
-            elements.append({"type": "text", "text": html.unescape(part)})
-    section = {"type": "rich_text_section", "elements": elements}
-    return {"type": "rich_text", "block_id": "auto", "elements": [section]}
 
 
 def check_metadata(metadata: object) -> Json:

@@ -9,7 +9,8 @@ from tests.fakes.bot_api.http_server import Request, Response
 from tests.fakes.slack_platform.blocks import check_blocks
 from tests.fakes.slack_platform.errors import Json, SlackError
 from tests.fakes.slack_platform.methods.arguments import Method, needed, number, text
-from tests.fakes.slack_platform.methods.chat import Chat, own, rich_text
+from tests.fakes.slack_platform.methods.chat import Chat, own
+from tests.fakes.slack_platform.mrkdwn import rich_text
 from tests.fakes.slack_platform.workspace import BOT_USER, TEAM, Workspace
 
 LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Sign in | Slack</title></head><body>Sign in to your workspace</body></html>"

@@ -10,7 +10,8 @@ import trio
 from tests.fakes.slack_platform.blocks import MAX_BLOCKS, check_blocks
 from tests.fakes.slack_platform.errors import Json, SlackError, explained
 from tests.fakes.slack_platform.methods.arguments import Method, needed, text
-from tests.fakes.slack_platform.methods.chat import Chat, check_metadata, own, rich_text, shown, with_ids
+from tests.fakes.slack_platform.methods.chat import Chat, check_metadata, own, shown, with_ids
+from tests.fakes.slack_platform.mrkdwn import rich_text
 from tests.fakes.slack_platform.workspace import BOT, Channel, Workspace
 
 MAX_PIECE = 12_000
