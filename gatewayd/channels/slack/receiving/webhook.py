@@ -45,8 +45,7 @@ class EventsWebhook:
         """401: it is not signed. 403: it is for another app."""
         headers = request.headers
         fields = _fields_of(request)
-        if fields.get("ssl_check") == "1" and "x-slack-signature" not in headers:
-            # Slack does not sign these (slackapi/bolt-js issue 1397). Nothing is done with it.
+        if fields.get("ssl_check") == "1":  # not signed (slackapi/bolt-js issue 1397), and nothing is done
             return WebhookReply()
         given, timestamp = headers.get("x-slack-signature"), headers.get("x-slack-request-timestamp")
         if not is_signed_v0(self._secret, request.body, given, timestamp=timestamp, now=self._services.now()):
@@ -79,8 +78,6 @@ class EventsWebhook:
             return self._foreign(decode_callback(data).api_app_id) or _reply_of(self._receiver.interaction(data))
         if "command" in fields:
             return self._foreign(fields.get("api_app_id")) or _reply_of(self._receiver.command(fields))
-        if fields.get("ssl_check") == "1":
-            return WebhookReply()
         raise Malformed("a form without payload and command")
 
     def _read_event(self, body: bytes) -> WebhookReply:

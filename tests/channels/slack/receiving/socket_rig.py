@@ -18,6 +18,8 @@ from gatewayd.testing.channel_contract import Services
 from tests.channels.slack.receiving.slack_side import APP, Slack, slack_side
 
 IDENTITY = "@bot in Acme"
+PATIENCE_SECONDS = 5_000.0
+"""More than any test needs, so that what hangs fails."""
 
 
 class Event(Struct):
@@ -33,6 +35,7 @@ class PlainReceiver(Receiver):
 
     def __init__(self) -> None:
         self.bot = Bot("T01", "U0BOT", app_id=APP)
+        self.gaps = 0
 
     def event(self, payload: bytes | Raw) -> Read:
         text = decode(payload, Payload).event.text
@@ -40,7 +43,8 @@ class PlainReceiver(Receiver):
 
     interaction = event
 
-    def note_gap(self) -> None: ...
+    def note_gap(self) -> None:
+        self.gaps += 1
 
     def command(self, payload: bytes | Raw | Mapping[str, str]) -> Read:
         if isinstance(payload, Mapping):
@@ -84,7 +88,8 @@ class Rig:
         self.slack = slack
         self.hub = Hub()
         self.services = Services(http)
-        self.mode = SocketMode(slack.open_url, http, self.services, PlainReceiver(), connections=connections, identity=IDENTITY)
+        self.receiver = PlainReceiver()
+        self.mode = SocketMode(slack.open_url, http, self.services, self.receiver, connections=connections, identity=IDENTITY)
         self.error: Exception | None = None
         self.over = trio.Event()
         slack.check = self._check
@@ -110,8 +115,10 @@ class Rig:
 @asynccontextmanager
 async def rig_for(connections: int = 2, *, prepare: Callable[[Slack], None] = lambda slack: None) -> AsyncIterator[Rig]:
     async with slack_side() as (slack, http), trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + PATIENCE_SECONDS
         prepare(slack)
         rig = Rig(slack, http, connections)
         nursery.start_soon(rig.run)
         yield rig
         nursery.cancel_scope.cancel()
+    assert trio.current_time() < nursery.cancel_scope.deadline, "what the test waits for never came"

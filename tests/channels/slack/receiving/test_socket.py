@@ -459,6 +459,7 @@ async def test_when_too_much_waits_the_connection_is_read_and_the_rest_comes_aga
             await rig.slack.send(str(number), line)
         await trio.sleep(300)
         assert line.is_open, "pings are answered"
+        assert rig.receiver.gaps == 2, "noted before anything behind it is read"
         assert "are not taken" in rig.lacks["waiting events"]
         rig.hub.before = trio.lowlevel.checkpoint
         gate.set()

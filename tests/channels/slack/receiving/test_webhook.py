@@ -135,7 +135,7 @@ def test_a_request_for_another_app_is_refused_in_words(form: bool) -> None:
     assert web.post({"command": "/ask", "api_app_id": "A0OTHER"}, form=True).status == 403
 
 
-def test_the_check_of_the_certificate_is_answered_without_a_signature_and_does_nothing() -> None:
+def test_the_check_of_the_certificate_is_answered_and_does_nothing() -> None:
     web = Web()
     unsigned = {"content-type": FORM}
     assert web.send(b"ssl_check=1&token=xxx", unsigned).status == 200
@@ -144,7 +144,7 @@ def test_the_check_of_the_certificate_is_answered_without_a_signature_and_does_n
     assert web.send(b"ssl_check=0", unsigned).status == 401
     assert web.send(b"ssl_check=true", unsigned).status == 401
     assert web.send(b"ssl_check=0&ssl_check=1", unsigned).status == 401
-    assert web.post({"ssl_check": "1", "token": "x"}, form=True) == WebhookReply()
+    assert web.post({"ssl_check": "1", "payload": json.dumps(event())}, form=True) == WebhookReply()
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,16 @@ from trio.testing import MockClock
 from gatewayd.actor.border import leaves
 from gatewayd.channels.slack.receiving.socket import PING_SECONDS, PONG_SECONDS
 from gatewayd.model.errors import NeedsOperator, TryAgain
+from tests.channels.slack.receiving.socket_rig import PATIENCE_SECONDS
 from tests.channels.slack.rig import Rig, now, rig_for
 from tests.fakes.slack_platform import FakeSlack
 
 
 @asynccontextmanager
 async def listening(**settings: object) -> AsyncIterator[tuple[FakeSlack, Rig]]:
-    async with FakeSlack.serve(now=now) as slack, rig_for(slack, **settings) as rig, rig.listening():  # type: ignore[arg-type]
-        yield slack, rig
+    with trio.fail_after(PATIENCE_SECONDS):
+        async with FakeSlack.serve(now=now) as slack, rig_for(slack, **settings) as rig, rig.listening():  # type: ignore[arg-type]
+            yield slack, rig
 
 
 def texts(rig: Rig) -> list[str]:
