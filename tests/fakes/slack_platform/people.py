@@ -179,6 +179,10 @@ class People:
         """Any event, as it is."""
         return self._events.body(event, self._channel(channel) if channel else None)
 
+    def payload(self, body: Json) -> Delivery:
+        """Any body at all, such as app_rate_limited (docs.slack.dev/apis/events-api/#rate-limiting)."""
+        return self._deliveries.add(Delivery("events_api", body))
+
     def assistant_thread(self, user: str, text: str) -> str:
         """A thread that a user begins in the app's assistant pane: its root has the subtype ``assistant_app_thread``."""
         there = self._workspace.direct(user)

@@ -12,7 +12,7 @@ from tests.fakes.bot_api.bot import Signal
 from tests.fakes.bot_api.http_server import Handler, listen, port_of, serve_http
 from tests.fakes.slack_platform.delivery.deliveries import Deliveries, Delivery
 from tests.fakes.slack_platform.delivery.events import Events
-from tests.fakes.slack_platform.delivery.socket_mode import Connection, DisconnectReason, SocketMode
+from tests.fakes.slack_platform.delivery.socket_mode import CLOSE_SECONDS, Connection, DisconnectReason, SocketMode
 from tests.fakes.slack_platform.delivery.webhook_sender import RequestUrls, WebhookSender
 from tests.fakes.slack_platform.errors import Json, SlackError
 from tests.fakes.slack_platform.faults import Fault, FaultKind, Rate, When, ratelimited
@@ -307,6 +307,15 @@ class FakeSlack(People):
     async def disconnect(self, reason: DisconnectReason = "refresh_requested", index: int = 0, *, closes: bool = True) -> None:
         """Send ``disconnect`` on one connection; it is closed 10 seconds later unless its client goes before."""
         await self._parts.socket_mode.disconnect(reason, self.connections[index], closes=closes)
+
+    async def refresh(self, index: int = 0) -> None:
+        """As Slack renews a connection: a warning, 10 seconds later refresh_requested, and the close."""
+        connection = self.connections[index]
+        await self._parts.socket_mode.disconnect("warning", connection)
+        with trio.move_on_after(CLOSE_SECONDS):
+            await connection.socket.closed.wait()
+            return
+        await self._parts.socket_mode.disconnect("refresh_requested", connection)
 
     async def cut(self, index: int = 0, *, in_a_frame: bool = False) -> None:
         """Break one connection: with a reset, or after half a frame."""

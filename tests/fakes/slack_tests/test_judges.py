@@ -98,7 +98,9 @@ async def test_bolt_by_socket_mode(slack: FakeSlack) -> None:
         await talk(slack, app)
         await slack.disconnect("refresh_requested")
         await slack.wait_connections()
-        assert slack.socket_mode.enabled
+        bob = slack.add_user("bob")
+        slack.say(bob, slack.dm(bob), "on the new connection")
+        assert (await app.see("message"))["message"] == "on the new connection"
 
 
 @pytest.mark.slow

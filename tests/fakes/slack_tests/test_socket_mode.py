@@ -132,6 +132,30 @@ async def test_a_connection_that_is_asked_to_go_gets_nothing_more(
         assert round(trio.current_time()) == 10
 
 
+async def test_a_connection_is_renewed_with_a_warning_before(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    alice = slack.add_user("alice")
+    async with client.socket() as socket, trio.open_nursery() as nursery:
+        await socket.receive()
+        nursery.start_soon(slack.refresh)
+        assert (await socket.receive())["reason"] == "warning"
+        slack.say(alice, slack.dm(alice), "until the end payloads come")
+        await socket.acknowledge(await socket.receive())
+        await slack.wait_delivered()
+        assert ((await socket.receive())["reason"], round(trio.current_time())) == ("refresh_requested", 10)
+        with pytest.raises(websocket.WebSocketClosed):
+            await socket.receive()
+
+
+async def test_any_payload_can_come(slack: FakeSlack, client: Client) -> None:
+    async with client.socket() as socket:
+        await socket.receive()
+        slack.payload({"type": "app_rate_limited", "team_id": slack.team, "minute_rate_limited": 1, "api_app_id": slack.app_id})
+        assert (await socket.receive())["payload"]["type"] == "app_rate_limited"
+        await slack.send_garbage(text="no envelope")
+        with pytest.raises(msgspec.DecodeError):
+            await socket.receive()
+
+
 @pytest.mark.parametrize(("reason", "foreign"), [("too_many_websockets", 10), ("link_disabled", 0)])
 async def test_a_connection_too_many_is_refused_by_name(
     slack: FakeSlack, client: Client, reason: DisconnectReason, foreign: int
