@@ -2,8 +2,8 @@
 its method, and each block the fields of its kind, and no others."""
 
 import json
-import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from gatewayd.kit.text.markdown import render
 from gatewayd.model.errors import OutcomeUnknown
 from gatewayd.model.message.payload import Choice, PressAnswer, SendText, Typing
-from tests.channels.slack.judges.installed import judges, node
+from tests.channels.slack.judges.installed import check_values
 from tests.channels.slack.sending.rig import Rig, now, sending
 from tests.fakes.slack_platform import Json
 from tests.fakes.slack_platform.server import Call
@@ -90,23 +90,10 @@ def as_message(answer: Json) -> Json:
     return {"channel": "C1", **{key: value for key, value in answer.items() if key not in own}}
 
 
-async def check(folder: Path, name: str, requests: list[tuple[str, Json]]) -> str:
+async def check(folder: Path, name: str, requests: list[tuple[str, dict[str, Any]]]) -> str:
     """What the compiler says of these requests, as values of their types."""
-    home = judges()
-    kinds = ", ".join(sorted({TYPES[method] for method, _ in requests}))
-    lines = [f"const r{at}: {TYPES[method]} = {json.dumps(values)};" for at, (method, values) in enumerate(requests)]
-    (folder / name).write_text("\n".join([f'import type {{ {kinds} }} from "@slack/web-api";', *lines, ""]))
-    if not (folder / "node_modules").exists():
-        (folder / "node_modules").symlink_to(home / "node_modules")
-    flags = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--moduleResolution", "nodenext"]
-    done = await trio.run_process(
-        [str(node(home)), str(home / "node_modules/typescript/bin/tsc"), *flags, name],
-        cwd=folder,
-        env={"PATH": os.defpath, "HOME": str(folder)},
-        capture_stdout=True,
-        check=False,
-    )
-    return done.stdout.decode()
+    values = [(TYPES[method], values) for method, values in requests]
+    return await check_values(folder, name, values)
 
 
 async def test_each_request_has_the_type_of_its_method(tmp_path: Path, autojump_clock: MockClock) -> None:
