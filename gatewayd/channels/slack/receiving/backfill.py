@@ -159,15 +159,18 @@ class Backfill:
             if page is None:
                 return Page(())
             messages = _messages(page)
-            parents.update({(channel.id, it.ts): float(it.latest_reply) for _, it in messages if it.latest_reply and it.ts})
+            parents.update({(channel.id, it.ts): float(it.latest_reply or "0") for _, it in messages if it.root is None})
             return Page(list(self._items(channel, messages)), page.response_metadata.next_cursor or None)
 
         try:
             if not await gap.fill_backward(fetch, pages=PAGES):
-                self._services.log.warning("slack_backfill_in_part", channel=channel.id, delivered=gap.delivered)
+                self._note_unreadable(channel, f"too much was said: only the last {gap.delivered} messages were read")
         except SendRejected as error:
-            reason, names = self._unreadable.get(channel.kind, (error.reason, []))
-            self._unreadable[channel.kind] = (reason, [*names, channel.label])
+            self._note_unreadable(channel, error.reason)
+
+    def _note_unreadable(self, channel: _Channel, reason: str) -> None:
+        reason, names = self._unreadable.get(channel.kind, (reason, []))
+        self._unreadable[channel.kind] = (reason, [*names, channel.label])
 
     async def _read_thread(self, channel: _Channel, root: str, deliver: Deliver) -> None:
         gap = self._gap_of(f"{channel.id}:{root}", deliver)

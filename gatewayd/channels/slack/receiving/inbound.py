@@ -112,7 +112,7 @@ class Receiver:
             return Read(ignored=why)
         # When a person changes a mention, Slack sends it as an app_mention again, beside the message_changed.
         is_edit = bool(message.edited_at) and (is_mention or is_edit)
-        return self._written(message, "edit" if is_edit else "message", is_mention=is_mention)
+        return self._written(message, "edit" if is_edit else "message", is_mention=is_mention, is_live=channel is None)
 
     def interaction(self, payload: bytes | Raw) -> Read:
         """A press of a button, or a shortcut."""
@@ -217,13 +217,15 @@ class Receiver:
             )
         )
 
-    def _written(self, message: Message, kind: InboundKind, *, is_mention: bool = False) -> Read:
-        """What a person wrote: a new message, or a new text of one."""
+    def _written(self, message: Message, kind: InboundKind, *, is_mention: bool = False, is_live: bool = False) -> Read:
+        """What a person wrote: a new message, or a new text of one. ``is_live``: it comes now, and may answer what was missed."""
         where = _named(message.channel, message.ts)
         words = self._words(message)
         shared = [it for it in message.attachments if it.is_share]
         forwards = len(shared) == 1 and not words.text
         peer, addressed = self._place(message, is_edit=kind == "edit", mentions_us=is_mention or words.mentions_us)
+        if is_live and not addressed and message.root and self._seen.may_have_missed(message.channel, message.root):
+            return Read(ignored="a reply, perhaps to a mention that was missed: both are read back")
         if addressed and peer.thread is not None:
             self._threads.join(message.channel, peer.thread, message.ts)
         elif message.root is not None:

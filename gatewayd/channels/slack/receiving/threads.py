@@ -87,6 +87,11 @@ class Seen:
         """There was a gap, perhaps while another one is read back."""
         self._gaps += 1
 
+    def may_have_missed(self, channel: str, ts: str) -> bool:
+        """Whether a message with this ``ts`` may be among those that are still to be read back."""
+        upto = self.upto
+        return upto is not None and self._closed < self._gaps and float(ts) > max(upto, self.read_back_to(channel))
+
     def read_back_to(self, history: str) -> float:
         """Until when this history was read back since there is a gap. 0: it was not."""
         return float(self._received.read_back.get(history, "0"))

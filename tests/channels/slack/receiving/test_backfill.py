@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gatewayd.channels.slack.receiving.backfill import OVERLAP_SECONDS
 from gatewayd.model.errors import NeedsOperator, StoreRefused, TryAgain
 from gatewayd.model.message.envelope import Peer
 from tests.channels.slack.receiving.life import Life, World, on_a_clock, pass_time, world
+from tests.examples import examples
 from tests.fakes.slack_platform.methods.scopes import ALL_SCOPES
 
 MENTION = "<@U0GATEBOT0>"
@@ -143,6 +144,70 @@ async def test_what_comes_over_the_connection_meanwhile_is_the_same(here: World)
         found = life.new
     assert sorted(it.text for it in found) == sorted(f"{when} in {place}" for place in places for when in ("missed", "now"))
     assert not any(envelope.missed for envelope in found if envelope.text.startswith("now"))
+
+
+@clocked
+async def test_a_reply_that_comes_before_the_missed_mention_is_read_is_for_us(here: World) -> None:
+    slack = here.slack
+    ann = slack.add_user("ann")
+    general, other = slack.add_channel("general", [ann]), slack.add_channel("other", [ann])
+    await begin(here)
+    asked = slack.say(ann, general, f"{MENTION} a mention")
+    plain = slack.say(ann, other, "no mention")
+    here.miss()
+    await pass_time(60)
+    async with here.life() as life:
+        slack.say(ann, general, "and this", thread=asked)
+        slack.say(ann, other, "nor this", thread=plain)
+        await life.hear()
+        assert life.new == []
+        await life.fetch()
+        slack.say(ann, general, "and that", thread=asked)
+        await life.hear()
+        found = {envelope.text: envelope.addressed for envelope in life.new}
+    assert found == {"a mention": True, "and this": True, "and that": True, "no mention": False, "nor this": False}
+
+
+@clocked
+async def test_threads_without_new_replies_cost_no_calls(here: World) -> None:
+    slack = here.slack
+    ann = slack.add_user("ann")
+    general = slack.add_channel("general", [ann])
+    async with here.life() as life:
+        await life.fetch()
+        roots = [slack.say(ann, general, f"{MENTION} {number}") for number in range(20)]
+        slack.say(ann, general, "reply", thread=roots[3])
+        await life.hear()
+    await pass_time(2 * OVERLAP_SECONDS)
+    async with here.life() as life:
+        await life.fetch()
+        await pass_time(2 * OVERLAP_SECONDS)
+        slack.say(ann, general, "now")
+        await life.hear()
+    slack.clear_calls()
+    slack.say(ann, general, "again", thread=roots[5])
+    here.miss()
+    async with here.life() as life:
+        await life.fetch()
+        assert [envelope.text for envelope in life.new] == ["again"]
+    assert [params["ts"] for params in slack.calls("conversations.replies")] == [roots[5]]
+
+
+@pytest.mark.slow
+@clocked
+async def test_of_too_much_the_last_is_read_and_the_rest_is_told(here: World) -> None:
+    slack = here.slack
+    ann = slack.add_user("ann")
+    general = slack.add_channel("general", [ann])
+    await begin(here)
+    for number in range(1_100):
+        slack.say(ann, general, str(number))
+    here.miss()
+    async with here.life() as life:
+        await life.fetch()
+        assert [envelope.text for envelope in life.new] == [str(number) for number in range(100, 1_100)]
+        told = life.lacking["history of public channels"]
+    assert told == f"#general ({general}): too much was said: only the last 1000 messages were read"
 
 
 @clocked
@@ -403,6 +468,7 @@ step = st.one_of(
 )
 
 
+@settings(max_examples=examples(30))
 @given(st.lists(step, max_size=25))
 def test_whatever_is_said_and_cut_each_message_is_journaled_once(steps: list[tuple[str, int, bool]]) -> None:
     """``cut``: nobody listens until the next step but one. ``break``: the reading ends in the middle of it."""
@@ -471,6 +537,9 @@ async def _away(here: World, life: Life, places: list[str], ann: str, said: list
     here.miss()
     await pass_time(1)
     life.receiver.note_gap()
+    for number in range(2):
+        _say(here, places, ann, said, "reply", len(said) - number, mentions=False)
+    await life.hear()
     if breaks:
         here.slack.fault("drop_before", "conversations.history", times=None, when=lambda it: it["channel"] == places[1])
         with pytest.raises(TryAgain):
