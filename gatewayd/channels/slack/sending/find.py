@@ -10,7 +10,7 @@ from msgspec import Struct
 from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.sending.places import MessageId, Places
 from gatewayd.channels.slack.wire.answers import AuthTest, Metadata
-from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, SendRejected, TryAgain
+from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendFile, SendText
 from gatewayd.ports.channel import ChannelServices
 
@@ -84,7 +84,7 @@ class Finder:
             raise TryAgain("a send that was cut may be on its way", after_seconds=SETTLE_SECONDS, scope="conversation")
         try:
             found = await self._find(payload, key, since)
-        except (SendRejected, NeedsOperator) as error:
+        except SendRejected as error:
             unreadable = OutcomeUnknown(f"the conversation cannot be read back: {error.reason}")
         else:
             if found is None and payload.answer_with is not None:

@@ -46,7 +46,7 @@ LONGEST_URL: Final = 3000
 _STYLES: Final[tuple[SpanKind, ...]] = ("bold", "italic", "strike", "code")
 _CONTAINERS: Final[Mapping[SpanKind, str]] = {"pre": "rich_text_preformatted", "quote": "rich_text_quote"}
 _URL: Final = re.compile(r"https?://[^\s<>\"|]+", re.IGNORECASE)
-_NOT_AT_ITS_END: Final = ".,;:!?'*_~)]}"
+_NOT_AT_ITS_END: Final = ".,;:!?'*_~]}"
 
 
 def blocks_of(body: RichText, choices: Sequence[Sequence[Choice]] = ()) -> list[Block]:
@@ -172,6 +172,8 @@ def _addresses(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of each address in a text: a text element of a rich text is literal, so apps make no link of it."""
     for found in _URL.finditer(text):
         url = found[0].rstrip(_NOT_AT_ITS_END)
+        while url.endswith(")") and url.count(")") > url.count("("):
+            url = url[:-1].rstrip(_NOT_AT_ITS_END)
         if is_target(url):
             yield found.start(), found.start() + len(url)
 

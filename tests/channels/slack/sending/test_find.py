@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from gatewayd.channels.slack.sending.find import MOST_PAGES
-from gatewayd.model.errors import OutcomeUnknown, TryAgain
+from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, TryAgain
 from gatewayd.model.message.payload import EditText, RichText, SendFile
 from tests.channels.slack.sending.rig import EPOCH, Rig, now, sending
 
@@ -88,6 +88,23 @@ async def test_a_clock_that_is_far_ahead_hides_no_answer(autojump_clock: MockClo
         assert await rig.find(since=now() + 7200, reply_to=rig.reply_to) is not None
 
 
+async def test_pages_that_end_before_the_window_tell_nothing(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = await cut(rig, after=False)
+        rig.slack.break_with("conversations.replies", 200, body=b'{"ok":true,"messages":[],"has_more":true}')
+        with pytest.raises(OutcomeUnknown, match="pages"):
+            await rig.find(since=since)
+
+
+async def test_an_account_that_is_out_of_order_is_looked_up_later(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        since = await cut(rig)
+        rig.slack.refuse("conversations.replies", "account_inactive")
+        with pytest.raises(NeedsOperator):
+            await rig.find(since=since)
+        assert await rig.find(since=since) is not None
+
+
 async def test_a_limit_is_waited_for(autojump_clock: MockClock) -> None:
     async with sending() as rig:
         since = await cut(rig)
@@ -154,6 +171,7 @@ async def test_a_stream_is_found_by_its_thread_author_time_and_words(autojump_cl
     async with sending(streaming=True) as rig:
         await rig.send("an earlier answer", key="earlier")
         rig.slack.say(rig.alice, rig.general, QUESTION, thread=rig.asked)
+        await rig.send(QUESTION, key="another")
         about: dict[str, Any] = {"grows": True, "reply_to": rig.reply_to}
         since = await cut(rig, text=QUESTION, method="chat.startStream", after=False, **about)
         assert await rig.find(since=since, text=QUESTION, **about) is None

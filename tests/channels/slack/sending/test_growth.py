@@ -68,7 +68,7 @@ async def test_a_reply_grows_by_a_stream(autojump_clock: MockClock) -> None:
             assert shown(rig, receipt) == so_far(count - 1) + " "
         assert rig.slack.calls("chat.update") == []
         await check_end(rig, receipt)
-        assert len(rig.slack.calls("chat.stopStream")) == 1
+        assert len(rig.slack.calls("chat.stopStream")) == len(rig.slack.calls("chat.update")) == 1
 
 
 async def test_nothing_in_a_stream_pings(autojump_clock: MockClock) -> None:
@@ -129,6 +129,19 @@ async def test_a_new_reply_does_not_wait_for_the_limit_of_streams(autojump_clock
         await trio.sleep(61)
         receipt = await begin(rig, key="k3")
         assert rig.message(receipt)["streaming_state"] == "in_progress"
+
+
+async def test_growth_waits_for_nothing(autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        receipt = await begin(rig)
+        for method in ("chat.startStream", "chat.appendStream"):
+            rig.slack.rate_limit(method, 5)
+        await begin(rig, key="k1")
+        await rig.grow(receipt, so_far(20))
+        began = trio.current_time()
+        assert shown(rig, await begin(rig, key="k2")) == so_far(10)
+        await rig.grow(receipt, so_far(30))
+        assert trio.current_time() - began < 1
 
 
 async def test_a_stream_ends_before_slack_ends_it_and_the_message_goes_on(autojump_clock: MockClock) -> None:

@@ -93,10 +93,11 @@ def section(*elements: object) -> list[object]:
         ("a", (Span("link", 0, 1, "mailto:a@e.org"),), [{"type": "link", "url": "mailto:a@e.org", "text": "a"}]),
         ("a", (Span("link", 0, 1, "javascript:alert(1)"),), [{"type": "text", "text": "a"}]),
         ("a", (Span("link", 0, 1, "slack://open"),), [{"type": "text", "text": "a"}]),
+        ("https://e.org/a_(b)", (), [{"type": "link", "url": "https://e.org/a_(b)"}]),
         (
-            "see https://e.org/a_(b). Or",
+            "(see https://e.org/a). Or",
             (),
-            [{"type": "text", "text": "see "}, {"type": "link", "url": "https://e.org/a_(b"}, {"type": "text", "text": "). Or"}],
+            [{"type": "text", "text": "(see "}, {"type": "link", "url": "https://e.org/a"}, {"type": "text", "text": "). Or"}],
         ),
         ("https://e.org", (Span("code", 0, 13),), [{"type": "text", "text": "https://e.org", "style": {"code": True}}]),
         ("<!channel> :tada: *a*", (), [{"type": "text", "text": "<!channel> :tada: *a*"}]),
@@ -124,7 +125,8 @@ def test_nothing_to_read_gives_no_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://", "http:/a", "mailto:", "ftp://a", "https://a b", "https://[", "https://a/" + "x" * 3000]
+    "url",
+    ["https://", "https://a/\u202e", "http:/a", "mailto:", "ftp://a", "https://a b", "https://[", "https://a/" + "x" * 3000],
 )
 def test_what_is_no_target(url: str) -> None:
     assert not is_target(url)

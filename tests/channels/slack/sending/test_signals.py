@@ -42,6 +42,17 @@ async def test_the_end_of_a_reply_that_grew_takes_the_status_off(autojump_clock:
         assert not rig.slack.status(rig.general, rig.asked)
 
 
+async def test_the_channel_of_a_direct_message_is_asked_for_once(autojump_clock: MockClock) -> None:
+    async with sending() as rig:
+        there = rig.slack.dm(rig.alice)
+        thread = Peer("dm", rig.alice, rig.slack.say(rig.alice, there, "hi"))
+        for _ in range(2):
+            await rig.sender.signal(Typing(thread))
+            await trio.sleep(STATUS_EVERY_SECONDS)
+        assert [call["channel_id"] for call in rig.slack.calls(SET_STATUS)] == [there, there]
+        assert len(rig.slack.calls("conversations.open")) == 1
+
+
 async def test_where_there_is_no_thread_nothing_is_asked(autojump_clock: MockClock) -> None:
     async with sending() as rig:
         for peer in (rig.peer, rig.direct):
