@@ -50,6 +50,7 @@ DOABLE = frozenset(
         "wait_answers",
         "wait_delivered",
         "set_request_urls",
+        "sign_with",
         "verify_request_url",
         "set_scopes",
         "remove_scope",

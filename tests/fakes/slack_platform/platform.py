@@ -200,7 +200,12 @@ class FakeSlack(People):
 
     @property
     def sender(self) -> WebhookSender:
+        """What signs and posts webhooks."""
         return self._parts.sender
+
+    def sign_with(self, *, signing_secret: str | None = None, skew_seconds: float = 0.0) -> None:
+        """Sign webhooks with another secret, or with a time stamp that is off, from now on."""
+        self._parts.sender.sign_with(signing_secret=signing_secret, skew_seconds=skew_seconds)
 
     def set_scopes(self, scopes: Sequence[str]) -> None:
         """The scopes of the bot token from now on."""

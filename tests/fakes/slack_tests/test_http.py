@@ -63,6 +63,16 @@ async def test_an_event_is_signed(slack: FakeSlack, app: App, alice: str, genera
     assert msgspec.json.decode(request.body)["event"]["text"] == "hello"
 
 
+async def test_a_signature_can_be_wrong(slack: FakeSlack, app: App, alice: str, general: str) -> None:
+    slack.sign_with(signing_secret="another", skew_seconds=-400)
+    slack.say(alice, general, "hello")
+    await slack.wait_delivered()
+    headers, body = app.came[0].headers, app.came[0].body
+    base = b"v0:" + headers["x-slack-request-timestamp"].encode() + b":" + body
+    assert headers["x-slack-signature"] == "v0=" + hmac.new(b"another", base, hashlib.sha256).hexdigest()
+    assert 398 <= msgspec.json.decode(body)["event_time"] - int(headers["x-slack-request-timestamp"]) <= 402
+
+
 async def test_presses_and_commands_are_forms(slack: FakeSlack, client: Client, app: App, alice: str, general: str) -> None:
     button = {"type": "button", "text": {"type": "plain_text", "text": "Yes"}, "action_id": "yes"}
     ts = (await client.call("chat.postMessage", channel=general, text="?", blocks=[{"type": "actions", "elements": [button]}]))[

@@ -114,6 +114,36 @@ async def test_payloads_go_to_all_connections(slack: FakeSlack, client: Client) 
         assert slack.outcomes() == ["delivered"] * 4
 
 
+async def test_an_acknowledgement_counts_where_its_envelope_came(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    alice = slack.add_user("alice")
+    slack.retry_events(False)
+    async with client.socket() as one, client.socket() as two:
+        await one.receive()
+        await two.receive()
+        slack.say(alice, slack.dm(alice), "hello")
+        await two.acknowledge(await one.receive())
+        await slack.wait_delivered()
+        assert slack.outcomes() == ["lost"]
+
+
+async def test_a_client_that_never_reads_loses_its_connection(slack: FakeSlack, client: Client, autojump_clock: Clock) -> None:
+    alice = slack.add_user("alice")
+    slack.retry_events(False)
+    url = (await client.ask("apps.connections.open", token=slack.app_token)).json()["url"]
+    host, _, path = url.removeprefix("ws://").partition("/")
+    stream = await trio.open_tcp_stream("127.0.0.1", int(host.partition(":")[2]))
+    async with stream:
+        head = (
+            f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        )
+        await stream.send_all(head.encode() + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        await slack.wait_connections()
+        slack.say(alice, slack.dm(alice), "x" * 20_000_000)
+        await slack.wait_delivered()
+        assert slack.outcomes() == ["lost"]
+        await slack.wait_until(lambda: not slack.connections)
+
+
 async def test_a_connection_that_is_asked_to_go_gets_nothing_more(
     slack: FakeSlack, client: Client, autojump_clock: Clock
 ) -> None:

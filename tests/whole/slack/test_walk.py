@@ -172,7 +172,7 @@ async def test_events_by_http(tmp_path: Path) -> None:
                 assert [answer["text"] for answer in await slack.wait_answers(place.general)] == ["/gate by form"]
                 await slack.wait_delivered()
                 assert set(slack.outcomes()) == {"delivered"}
-                slack.sender.skew_seconds = -400
+                slack.sign_with(skew_seconds=-400)
                 assert not await slack.verify_request_url(url)
                 async with gateway.client() as client:
                     unsigned = await client.post("/v1/webhooks/slack/main", json={"type": "url_verification", "challenge": "c"})

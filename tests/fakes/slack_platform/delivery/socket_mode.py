@@ -94,7 +94,7 @@ class SocketMode:
                 if self._ping_seconds is not None:
                     nursery.start_soon(self._ping, connection, self._ping_seconds)
                 async for text in socket.texts():
-                    self._acknowledge(text)
+                    self._acknowledge(text, connection)
             except trio.BrokenResourceError:
                 pass
             finally:
@@ -130,14 +130,15 @@ class SocketMode:
             except trio.BrokenResourceError:
                 return
 
-    def _acknowledge(self, text: str) -> None:
+    def _acknowledge(self, text: str, connection: Connection) -> None:
+        """It counts on the connection that brought the envelope."""
         try:
             frame = msgspec.json.decode(text, type=Json)
         except msgspec.DecodeError:
             return
         self.received.append(frame)
         pending = self._pending.get(str(frame.get("envelope_id")))
-        if pending is not None:
+        if pending is not None and pending.connection is connection:
             pending.acknowledged = True
             pending.delivery.answer = frame.get("payload")
             pending.done.set()

@@ -36,7 +36,7 @@ class WebhookSender:
         self._signing_secret = signing_secret
         self._now = now
         self.urls = RequestUrls()
-        self.skew_seconds = 0.0
+        self._skew_seconds = 0.0
         self.answers: list[tuple[int, bytes]] = []
 
     async def attempt(self, delivery: Delivery) -> str | None:
@@ -76,8 +76,8 @@ class WebhookSender:
         return "too_many_redirects" if 300 <= answer.status_code <= 399 else "http_error"
 
     def signed(self, body: bytes, content_type: str) -> dict[str, str]:
-        """The headers of one request; the time stamp is off by ``skew_seconds``."""
-        stamp = str(int(self._now() + self.skew_seconds))
+        """The headers of one request."""
+        stamp = str(int(self._now() + self._skew_seconds))
         base = b"v0:" + stamp.encode() + b":" + body
         signature = "v0=" + hmac.new(self._signing_secret.encode(), base, hashlib.sha256).hexdigest()
         return {
@@ -86,6 +86,11 @@ class WebhookSender:
             "X-Slack-Request-Timestamp": stamp,
             "X-Slack-Signature": signature,
         }
+
+    def sign_with(self, *, signing_secret: str | None = None, skew_seconds: float = 0.0) -> None:
+        """From now on with another secret, or with a time stamp that is off."""
+        self._signing_secret = signing_secret or self._signing_secret
+        self._skew_seconds = skew_seconds
 
     async def verify(self, url: str) -> bool:
         """``url_verification``: the answer must be the challenge, plain or as JSON, with status 200."""

@@ -131,3 +131,7 @@ class WebSocket:
                 await self._stream.send_all(data)
         except trio.ClosedResourceError as error:
             raise trio.BrokenResourceError from error
+        except trio.Cancelled:  # half a frame may be out: nothing can follow it
+            self.closed.set()
+            self._stream.socket.close()
+            raise

@@ -16,7 +16,6 @@ MAX_UPDATE = 4_000
 (openclaw/openclaw, pull request 115027)."""
 MAX_METADATA_BYTES = 8_000
 TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
-_MENTION = re.compile(r"<@([UW][A-Z0-9]+)>")
 
 
 class Chat:
