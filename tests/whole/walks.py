@@ -13,6 +13,7 @@ import trio
 from tests.fakes.bot_api import FakeBotApi
 from tests.fakes.slack_platform import FakeSlack
 from tests.fakes.slack_platform.delivery.deliveries import Delivery
+from tests.fakes.slack_platform.remote import RemoteSlack
 from tests.whole.process import Daemon
 
 WalkName = Literal["telegram poll", "telegram webhook", "webchat", "chat/inbound", "slack socket", "slack events"]
@@ -44,7 +45,7 @@ class Walk:
     @property
     def public_url(self) -> str | None:
         """Where the platform reaches the daemon, if it has to."""
-        return PUBLIC if self.name == "telegram webhook" else None
+        return PUBLIC if self.name in ("telegram webhook", "slack events") else None
 
     @property
     def accounts(self) -> str:
@@ -178,6 +179,18 @@ class WebchatWalk(ClientWalk):
         return httpx2.AsyncClient(base_url=gateway.url, cookies=self._cookies[chat], timeout=30.0, verify=False, trust_env=False)
 
 
+def slack_account(slack: FakeSlack | RemoteSlack, name: WalkName, folder: Path) -> str:
+    """One account, open to everybody, with its secrets in files of this folder."""
+    lines = ["[channels.slack.accounts.main]"]
+    for key in ("bot_token", "app_token", "signing_secret"):
+        file = folder / f"slack.{key}"
+        file.touch(mode=0o600)
+        file.write_text(getattr(slack, key))
+        lines.append(f'{key} = {{ file = "{file}" }}')
+    mode = name.removeprefix("slack ")
+    return "\n".join([*lines, f'api_base = "{slack.api_base}"', f'mode = "{mode}"', 'dm_policy = "open"', ""])
+
+
 class SlackWalk(Walk):
     """The fake Slack. An event that was not acknowledged is sent again soon, and only then the next one of its chat. A message is
     in its history at once, so a backfill may be the first to find it."""
@@ -196,19 +209,8 @@ class SlackWalk(Walk):
         return True
 
     @property
-    def public_url(self) -> str | None:
-        return PUBLIC if self.name == "slack events" else None
-
-    @property
     def accounts(self) -> str:
-        slack, lines = self._slack, ["[channels.slack.accounts.main]"]
-        for key in ("bot_token", "app_token", "signing_secret"):
-            file = self._folder / f"slack.{key}"
-            file.touch(mode=0o600)
-            file.write_text(getattr(slack, key))
-            lines.append(f'{key} = {{ file = "{file}" }}')
-        mode = self.name.removeprefix("slack ")
-        return "\n".join([*lines, f'api_base = "{slack.api_base}"', f'mode = "{mode}"', 'dm_policy = "open"', ""])
+        return slack_account(self._slack, self.name, self._folder)
 
     async def attach(self, gateway: Daemon) -> None:
         self._slack.set_request_urls(f"{gateway.url}/v1/webhooks/slack/main")

@@ -75,9 +75,9 @@ class EventsWebhook:
         """A form: an interaction ("Handling user interaction": its JSON is in ``payload``), or a command."""
         if (payload := fields.get("payload")) is not None:
             data = payload.encode("utf-8", "replace")
-            return self._foreign(decode_callback(data).api_app_id) or _reply_of(self._receiver.interaction(data))
+            return self._foreign(decode_callback(data).api_app_id) or self._reply_of(self._receiver.interaction(data))
         if "command" in fields:
-            return self._foreign(fields.get("api_app_id")) or _reply_of(self._receiver.command(fields))
+            return self._foreign(fields.get("api_app_id")) or self._reply_of(self._receiver.command(fields))
         raise Malformed("a form without payload and command")
 
     def _read_event(self, body: bytes) -> WebhookReply:
@@ -89,7 +89,12 @@ class EventsWebhook:
         if callback.type == "app_rate_limited":
             self._gaps.note_rate_limit()
             return WebhookReply()
-        return _reply_of(self._receiver.event(body))
+        return self._reply_of(self._receiver.event(body))
+
+    def _reply_of(self, read: Read) -> WebhookReply:
+        if read.ignored is not None:
+            self._services.log.debug("slack_event_ignored", reason=read.ignored)
+        return WebhookReply(envelopes=read.envelopes, state=read.state)
 
     def _foreign(self, app_id: str | None) -> WebhookReply | None:
         """A refusal, when the request is for another app. The signing secret is of that app, so that it is no accident."""
@@ -127,7 +132,3 @@ def _challenged(callback: Callback) -> WebhookReply:
     if not callback.challenge or len(callback.challenge) > _CHALLENGE:
         raise Malformed("url_verification without a proper challenge")
     return WebhookReply(body=callback.challenge.encode("utf-8", "replace"))
-
-
-def _reply_of(read: Read) -> WebhookReply:
-    return WebhookReply(envelopes=read.envelopes, state=read.state)
