@@ -192,6 +192,8 @@ SPECIAL: Final[dict[str, tuple[ErrorKind, str]]] = {
     "insecure_request": ("rejected", _BUG),
     "link_disabled": ("operator", 'Socket Mode is off: turn it on under "Socket Mode" in the settings of the app'),
     "too_many_websockets": ("again", "this app has ten connections already: is app_token used elsewhere?"),
+    "invalid_json": ("rejected", _BUG),
+    "json_not_object": ("rejected", _BUG),
     "unknown_method": ("rejected", "this is not Slack's Web API, or not a new one: check api_base"),
 }
 

@@ -144,6 +144,20 @@ async def test_files_go_both_ways(client: Client, slack: FakeSlack, alice: str, 
     assert (await client.call("files.info", file=file["id"]))["file"]["shares"]["public"][general][0]["ts"] == message["ts"]
 
 
+async def test_the_bot_deletes_its_own_files_alone(client: Client, slack: FakeSlack, alice: str, general: str) -> None:
+    theirs = slack.file(alice, "a.txt", b"1234")
+    assert (await client.call("files.delete", file=theirs["id"]))["error"] == "cant_delete_file"
+    assert (await client.call("files.delete", file="F0NONE"))["error"] == "file_not_found"
+    begun = await client.call("files.getUploadURLExternal", filename="b.txt", length=4)
+    await client.post(begun["upload_url"], content=b"5678")
+    await client.call("files.completeUploadExternal", files=[{"id": begun["file_id"]}], channel_id=general)
+    assert (await client.call("files.delete", file=begun["file_id"]))["ok"]
+    assert (await client.call("files.info", file=begun["file_id"]))["file"]["mode"] == "tombstone"
+    assert (await client.call("files.delete", file=begun["file_id"]))["error"] == "file_deleted"
+    begun = await client.call("files.getUploadURLExternal", filename="c.txt", length=4)
+    assert (await client.call("files.delete", file=begun["file_id"]))["ok"]
+
+
 async def test_a_file_is_a_login_page_without_the_scope(client: Client, slack: FakeSlack, alice: str) -> None:
     url = slack.file(alice, "a.txt", b"text")["url_private"]
     slack.remove_scope("files:read")

@@ -9,12 +9,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.channels.slack.files import LATEST_SECONDS
 from gatewayd.kit.text.markdown import render
 from gatewayd.model.errors import OutcomeUnknown
-from gatewayd.model.message.payload import Choice, PressAnswer, SendText, Typing
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import Choice, PressAnswer, SendFile, SendText, Typing
 from tests.channels.slack.judges.installed import check_values
+from tests.channels.slack.rig import rig_for as whole_account
 from tests.channels.slack.sending.rig import Rig, now, sending
-from tests.fakes.slack_platform import Json
+from tests.fakes.slack_platform import FakeSlack, Json
 from tests.fakes.slack_platform.server import Call
 
 pytestmark = pytest.mark.slow
@@ -49,7 +52,22 @@ x < 1
 | 1 | 2 |
 """
 CHOICES = (tuple(Choice(f"Choice {at}", f"qu:1:{at}") for at in range(12)), (Choice("No", "qu:1:no"),))
-NO_TEXT = ("limit", "inclusive", "include_all_metadata")
+NO_TEXT = ("limit", "length", "inclusive", "include_all_metadata", "exclude_archived")
+ACCOUNT_TYPES = {
+    "apps.connections.open": "AppsConnectionsOpenArguments",
+    "auth.test": "AuthTestArguments",
+    "bots.info": "BotsInfoArguments",
+    "chat.postMessage": "ChatPostMessageArguments",
+    "conversations.history": "ConversationsHistoryArguments",
+    "conversations.open": "ConversationsOpenArguments",
+    "conversations.replies": "ConversationsRepliesArguments",
+    "files.completeUploadExternal": "FilesCompleteUploadExternalArguments",
+    "files.delete": "FilesDeleteArguments",
+    "files.getUploadURLExternal": "FilesGetUploadURLExternalArguments",
+    "files.info": "FilesInfoArguments",
+    "users.conversations": "UsersConversationsArguments",
+    "users.info": "UsersInfoArguments",
+}
 WRONG = {"channel": "C1", "blocks": [{"type": "rich_text", "elements": [{"type": "rich_text_section", "words": []}]}]}
 
 
@@ -78,10 +96,40 @@ async def send_every_shape(rig: Rig) -> None:
         await rig.sender.find_sent(SendText(peer, render("hello")), key="k", since=since)
 
 
+async def use_a_whole_account(slack: FakeSlack) -> None:
+    """Connect, miss a mention in a thread, come back, read it, send files, and lose one."""
+    alice = slack.add_user("alice")
+    general = slack.add_channel("general", [alice])
+    async with whole_account(slack) as rig, rig.listening():
+        root = slack.say(alice, general, f"<@{slack.bot_user}> hello")
+        await rig.journal.wait_text("hello")
+    slack.drop_events()
+    slack.say(alice, general, "missed", thread=root, files=[slack.file(alice, "a.txt", b"1234")])
+    slack.drop_events(dropping=False)
+    async with whole_account(slack, kept=rig.services.kept) as rig, rig.listening():
+        envelope = await rig.journal.wait_text("missed")
+        await rig.channel.fetch(envelope.attachments[0], at_most_bytes=10)
+        await rig.channel.earlier(envelope, at_most=3)
+        rig.services.files["n"] = b"12345"
+        for peer in (envelope.peer, Peer("dm", alice)):
+            await rig.channel.send(SendFile(peer, "n", "report.txt", 5, caption=render("the **report**")), key="k1")
+        await rig.channel.send(SendText(envelope.peer, render("done")), key="k2")
+        slack.refuse("files.completeUploadExternal", "internal_error")
+        since, lost = now(), SendFile(envelope.peer, "n", "report.txt", 5)
+        with pytest.raises(OutcomeUnknown):
+            await rig.channel.send(lost, key="k3")
+        await trio.sleep(LATEST_SECONDS)
+        assert await rig.channel.find_sent(lost, key="k3", since=since) is None
+
+
 def arguments(call: Call) -> Json:
     """What was sent. In a form, numbers and truth are text."""
     is_json = call.method.startswith(("chat.", "assistant."))
-    return call.params if is_json else {key: json.loads(it) if key in NO_TEXT else it for key, it in call.params.items()}
+    return call.params if is_json else {key: read(it) if key in NO_TEXT else it for key, it in call.params.items()}
+
+
+def read(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def as_message(answer: Json) -> Json:
@@ -92,8 +140,8 @@ def as_message(answer: Json) -> Json:
 
 async def check(folder: Path, name: str, requests: list[tuple[str, dict[str, Any]]]) -> str:
     """What the compiler says of these requests, as values of their types."""
-    values = [(TYPES[method], values) for method, values in requests]
-    return await check_values(folder, name, values)
+    types = {**TYPES, **ACCOUNT_TYPES}
+    return await check_values(folder, name, [(types[method], values) for method, values in requests])
 
 
 async def test_each_request_has_the_type_of_its_method(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -104,6 +152,15 @@ async def test_each_request_has_the_type_of_its_method(tmp_path: Path, autojump_
     assert {method for method, _ in requests} == TYPES.keys()
     autojump_clock.autojump_threshold = float("inf")
     assert await check(tmp_path, "sent.ts", requests) == ""
+
+
+async def test_each_request_of_a_whole_account_has_the_type_of_its_method(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with FakeSlack.serve(now=now) as slack:
+        await use_a_whole_account(slack)
+        requests = [(call.method, arguments(call)) for call in slack.log]
+    assert {method for method, _ in requests} == ACCOUNT_TYPES.keys()
+    autojump_clock.autojump_threshold = float("inf")
+    assert await check(tmp_path, "account.ts", requests) == ""
 
 
 async def test_the_judge_refuses_what_is_wrong(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Files:
             "files.getUploadURLExternal": self.get_upload_url,
             "files.completeUploadExternal": self.complete,
             "files.info": self.info,
+            "files.delete": self.delete,
         }
 
     def get_upload_url(self, values: Json) -> Json:
@@ -99,6 +100,22 @@ class Files:
     def info(self, values: Json) -> Json:
         file = self._workspace.file(needed(values, "file", error="file_not_found"))
         return {"file": file, "comments": [], "response_metadata": {"next_cursor": ""}}
+
+    def delete(self, values: Json) -> Json:
+        """Of the bot's own files (docs.slack.dev/reference/methods/files.delete). Messages keep a tombstone of it."""
+        file_id = needed(values, "file", error="file_not_found")
+        unfinished = next((ticket for ticket, upload in self._uploads.items() if upload.file == file_id), None)
+        if unfinished is not None:
+            del self._uploads[unfinished]
+            return {}
+        file = self._workspace.file(file_id)
+        if file["user"] != BOT_USER:
+            raise SlackError("cant_delete_file")
+        if file["mode"] == "tombstone":
+            raise SlackError("file_deleted")
+        file["mode"] = "tombstone"
+        del self._workspace.contents[file_id]
+        return {}
 
     def make(
         self,

@@ -43,6 +43,7 @@ _FIXED = {
     "team.info": "team:read",
     "reactions.add": "reactions:write",
     "reactions.remove": "reactions:write",
+    "files.delete": "files:write",
     "files.info": "files:read",
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
