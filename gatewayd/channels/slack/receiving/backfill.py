@@ -230,6 +230,8 @@ class Backfill:
                 return None
             try:
                 answer = await self._api.ask(method, params, kind, purpose="fetch")
+                if isinstance(answer, HistoryPage):
+                    await self._receiver.meet(answer.messages)
             except TryAgain as error:
                 if error.after_seconds is None:
                     raise

@@ -85,6 +85,7 @@ class Deliveries:
     async def _commit(self, batch: Sequence[Received], deliver: Deliver) -> None:
         envelopes: list[InboundEnvelope] = []
         state: dict[str, str] = {}
+        await self._receiver.meet([received.frame.payload for received in batch])
         for received in batch:
             read = self._read(received.frame)
             if read is not None:

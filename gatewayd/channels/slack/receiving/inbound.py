@@ -12,7 +12,7 @@ A person of another workspace (Slack Connect) keeps the id that they have in Sla
 envelope's ``team`` is their own workspace, and their name says that they are not of ours.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Raw, Struct
@@ -33,6 +33,9 @@ from gatewayd.ports.channel import AccountConfig
 SAID: Final = frozenset({None, "file_share", "me_message", "thread_broadcast"})
 """The subtypes of what people say ("message event", "Message subtypes"). All others are news of Slack's own (somebody joined, a
 topic changed), or an app's."""
+
+MEET_SECONDS: Final = 0.7
+"""Slack wants its acknowledgement within three seconds."""
 
 _SLACKBOT: Final = "USLACKBOT"
 _GONE: Final = frozenset({"tombstone", "hidden_by_limit"})
@@ -81,6 +84,10 @@ class Receiver:
         self._seen = state.seen
         self._people = people
         self._now = now
+
+    async def meet(self, payloads: Iterable[bytes | Raw]) -> None:
+        """Look up the people in them who are not known, for a moment at most. Before they are read."""
+        await self._people.meet(payloads, us=self.bot.user_id, within_seconds=MEET_SECONDS)
 
     def event(self, payload: bytes | Raw) -> Read:
         """The body of an Events API callback, which is also the payload of an ``events_api`` frame."""

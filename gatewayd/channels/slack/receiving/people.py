@@ -1,17 +1,19 @@
 """The names of the people who write, as far as Slack has told them."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 import anyio
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.receiving.text import one_line
 from gatewayd.channels.slack.wire.events import Profile, UserInfo
-from gatewayd.model.errors import SendRejected, TryAgain
+from gatewayd.model.errors import GatewayError, SendRejected, TryAgain
 
 MOST_PEOPLE: Final = 5_000
 MOST_WANTED: Final = 200
@@ -20,6 +22,10 @@ AGAIN_SECONDS: Final = 6 * 3600.0
 """After this time a name is looked up again; until then the old one is shown. Also for those whose name was not to be had."""
 PAUSE_SECONDS: Final = 0.7
 """Between two look-ups in the background: users.info takes 100 calls a minute ("Rate limits", Tier 4)."""
+MOST_AT_ONCE: Final = 10
+AFTER_FAILURE_SECONDS: Final = 60.0
+
+_PEOPLE: Final = re.compile(rb'"(?:user|user_id|author_id)": ?"([UW][A-Z0-9]{2,40})"|<@([UW][A-Z0-9]{2,40})[|>]')
 
 
 class _Known(Struct):
@@ -28,13 +34,14 @@ class _Known(Struct):
 
 
 class People:
-    """A bounded cache of users.info. Nothing waits for it: a message of somebody who is not known yet has their id alone."""
+    """A bounded cache of users.info. Nothing waits long for it: somebody who is not known yet has their id alone."""
 
     def __init__(self, api: SlackApi, now: Callable[[], float]) -> None:
         self._api = api
         self._now = now
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._wanted: dict[str, None] = {}
+        self._not_before = 0.0
         self._wake = Wakeup()
 
     def name_of(self, user: str) -> str | None:
@@ -63,11 +70,21 @@ class People:
                 self._wanted.pop(user, None)
 
     async def learn(self, users: Iterable[str], *, within_seconds: float) -> None:
-        """Look up those who are not known, as far as it can be done in this time."""
-        with anyio.move_on_after(within_seconds):
-            for user in dict.fromkeys(users):
-                if user not in self._known:
-                    await self._look_up(user)
+        """Look up those who are not known, as far as it can be done in this time. After a failure nobody waits for a while."""
+        strangers = [user for user in dict.fromkeys(users) if user not in self._known][:MOST_AT_ONCE]
+        if not strangers or self._now() < self._not_before:
+            return
+        self._not_before = self._now() + AFTER_FAILURE_SECONDS
+        with suppress(GatewayError), anyio.move_on_after(within_seconds):
+            for user in strangers:
+                await self._look_up(user)
+            self._not_before = 0.0
+
+    async def meet(self, payloads: Iterable[bytes | Raw], *, us: str, within_seconds: float) -> None:
+        """The same for those who wrote, and who are mentioned, in the JSON of events and messages, but for ourselves."""
+        matches = (match for payload in payloads for match in _PEOPLE.finditer(payload))
+        found = (match[match.lastindex or 0].decode() for match in matches)
+        await self.learn((user for user in found if user != us), within_seconds=within_seconds)
 
     async def _look_up(self, user: str) -> float:
         """Returns how long to wait before the next one."""

@@ -1,7 +1,7 @@
 """Socket Mode as the hub runs it, against Slack's side."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,6 +45,9 @@ class PlainReceiver(Receiver):
 
     def note_gap(self) -> None:
         self.gaps += 1
+
+    async def meet(self, payloads: Iterable[bytes | Raw]) -> None:
+        await trio.lowlevel.checkpoint()
 
     def command(self, payload: bytes | Raw | Mapping[str, str]) -> Read:
         if isinstance(payload, Mapping):

@@ -1,11 +1,13 @@
 """Names of people: asked for in the background, kept for a while, and never waited for."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 import trio
 
-from gatewayd.channels.slack.receiving.people import AGAIN_SECONDS, MOST_WANTED
+from gatewayd.channels.slack.receiving.inbound import MEET_SECONDS
+from gatewayd.channels.slack.receiving.people import AFTER_FAILURE_SECONDS, AGAIN_SECONDS, MOST_AT_ONCE, MOST_WANTED
 from gatewayd.channels.slack.wire.events import Profile
 from gatewayd.model.errors import NeedsOperator
 from tests.channels.slack.receiving.life import World, on_a_clock, pass_time, world
@@ -110,3 +112,40 @@ async def test_names_are_waited_for_as_long_as_it_is_said(here: World) -> None:
         assert trio.current_time() - began_at == pytest.approx(1.5, abs=0.2)
         assert life.people.name_of(ann) == "ann"
         assert life.people.name_of(ben) is None
+
+
+@clocked
+async def test_who_is_in_a_message_is_met_before_it_is_read(here: World) -> None:
+    slack = here.slack
+    ann, ben = slack.add_user("ann"), slack.add_user("ben")
+    slack.say(ann, slack.dm(ann), f"ask <@{ben}>, and <@{slack.bot_user}>")
+    async with here.life() as life:
+        payload = json.dumps(slack.deliveries.all[0].payload).encode()
+        await life.receiver.meet([payload])
+        (envelope,) = life.receiver.event(payload).envelopes
+    assert (envelope.sender.name, envelope.text) == ("ann", "ask @ben, and @gatebot")
+    assert {params["user"] for params in slack.calls("users.info")} == {ann, ben}
+
+
+@clocked
+async def test_nobody_waits_again_right_after_it_was_in_vain(here: World) -> None:
+    slack = here.slack
+    ann, ben = slack.add_user("ann"), slack.add_user("ben")
+    slack.fault("hang", "users.info", times=None)
+    async with here.life() as life:
+        for user, seconds in ((ann, MEET_SECONDS), (ben, 0.0)):
+            began_at = trio.current_time()
+            await life.receiver.meet([b'{"user": "%s"}' % user.encode()])
+            assert trio.current_time() - began_at == pytest.approx(seconds, abs=0.2)
+        assert len(slack.calls("users.info")) == 1
+        slack.clear_faults()
+        await pass_time(AFTER_FAILURE_SECONDS + 1)
+        await life.receiver.meet([b'{"user":"%s"}' % ben.encode()])
+        assert life.people.name_of(ben) == "ben"
+
+
+@clocked
+async def test_a_crowd_in_one_message_is_not_waited_for(here: World) -> None:
+    async with here.life() as life:
+        await life.receiver.meet([b"".join(b"<@U%05d>" % number for number in range(100))])
+    assert len(here.slack.calls("users.info")) <= MOST_AT_ONCE
