@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from gatewayd.channels.slack import PLUGIN
 from gatewayd.channels.slack.files import LATEST_SECONDS
+from gatewayd.channels.slack.sending.render import blocks_of, text_of, wire_size
+from gatewayd.kit.text import compose
 from gatewayd.kit.text.markdown import render
 from gatewayd.model.errors import OutcomeUnknown
 from gatewayd.model.message.envelope import Peer
@@ -19,6 +24,7 @@ from tests.channels.slack.rig import rig_for as whole_account
 from tests.channels.slack.sending.rig import Rig, now, sending
 from tests.fakes.slack_platform import FakeSlack, Json
 from tests.fakes.slack_platform.server import Call
+from tests.kit.text.texts import wild_texts
 
 pytestmark = pytest.mark.slow
 
@@ -161,6 +167,18 @@ async def test_each_request_of_a_whole_account_has_the_type_of_its_method(tmp_pa
     assert {method for method, _ in requests} == ACCOUNT_TYPES.keys()
     autojump_clock.autojump_threshold = float("inf")
     assert await check(tmp_path, "account.ts", requests) == ""
+
+
+@given(texts_in_bulk=st.lists(wild_texts, min_size=40, max_size=40))
+@settings(max_examples=2, suppress_health_check=list(HealthCheck))
+def test_any_reply_has_blocks_of_their_types(tmp_path_factory: pytest.TempPathFactory, texts_in_bulk: list[str]) -> None:
+    pieces = [
+        piece
+        for text in texts_in_bulk
+        for piece in compose(text, text_format="rich", text_limit=PLUGIN.text_limit, wire_size=wire_size)
+    ]
+    requests = [("chat.postMessage", {"channel": "C1", "text": text_of(it), "blocks": blocks_of(it)}) for it in pieces]
+    assert trio.run(check, tmp_path_factory.mktemp("texts"), "texts.ts", requests) == ""
 
 
 async def test_the_judge_refuses_what_is_wrong(tmp_path: Path) -> None:
