@@ -208,11 +208,27 @@ def test_every_key_that_is_named_exists() -> None:
     assert f"`backfill_calls` ({SlackSettings(bot_token=Secret('')).backfill_calls})" in PAGE
 
 
+BOLT = "tests/channels/slack/bolt/test_bolt.py"
+ROWS = re.findall(r"^\| [^|]+ \| (.*`tests/.*) \| (.*`test_\w+`) \|$", PAGE, re.MULTILINE)
+
+
 @cache
-def names_in(path: Path) -> set[str]:
-    return {it.name for it in ast.walk(ast.parse(path.read_text())) if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)}
+def names_in(path: str) -> set[str]:
+    tree = ast.parse((ROOT / path).read_text())
+    return {it.name for it in ast.walk(tree) if isinstance(it, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-@pytest.mark.parametrize(("path", "name"), sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE))))
-def test_every_test_that_is_named_exists(path: str, name: str) -> None:
-    assert name in names_in(ROOT / path)
+@pytest.mark.parametrize(("ours", "bolts"), ROWS)
+def test_each_row_of_the_comparison_names_tests_of_both_that_exist(ours: str, bolts: str) -> None:
+    named = [*re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", ours), *((BOLT, name) for name in re.findall(r"`(test_\w+)`", bolts))]
+    assert len(named) > 1
+    assert [name for path, name in named if name not in names_in(path)] == []
+
+
+def test_each_measure_of_bolt_is_in_the_comparison_with_its_versions() -> None:
+    assert {name for _, bolts in ROWS for name in re.findall(r"`(test_\w+)`", bolts)} == {
+        name for name in names_in(BOLT) if name.startswith("test_")
+    }
+    (versions,) = re.findall(r"slack_bolt ([\d.]+) with slack_sdk\s+([\d.]+),", PAGE)
+    locked = dict(re.findall(r"^(slack-bolt|slack-sdk)==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    assert versions == (locked["slack-bolt"], locked["slack-sdk"])

@@ -27,8 +27,8 @@ class App:
 
     @classmethod
     @asynccontextmanager
-    async def run(cls, *arguments: str) -> AsyncIterator["App"]:
-        command = [sys.executable, "-W", "error", str(SCRIPT), *arguments]
+    async def run(cls, *arguments: str, script: Path = SCRIPT) -> AsyncIterator["App"]:
+        command = [sys.executable, "-W", "error", str(script), *arguments]
         with trio.fail_after(PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
                 process = await nursery.start(_process, command)
@@ -46,6 +46,10 @@ class App:
     async def do(self, what: str, **more: Any) -> None:
         assert self._process.stdin is not None
         await self._process.stdin.send_all(msgspec.json.encode({"do": what, **more}) + b"\n")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
 
     async def _line(self) -> Json:
         assert self._process.stdout is not None
