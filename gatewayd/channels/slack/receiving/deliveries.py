@@ -77,10 +77,8 @@ class Deliveries:
             self._bytes -= sum(received.size for received in batch)
             for received in batch:
                 received.acknowledge(received.frame.envelope_id or "")
-            if self._is_full and not self._waiting:
-                self._is_full = False
-                self._services.connection.lacks(_FULL, None)
-                self._gaps.note()  # Slack may have given up to send what was dropped
+            if not self._waiting:
+                self._note_idle()
 
     async def _commit(self, batch: Sequence[Received], deliver: Deliver) -> None:
         envelopes: list[InboundEnvelope] = []
@@ -99,15 +97,22 @@ class Deliveries:
             group.start_soon(self._tell_when_late, late_at)
             await deliver(envelopes, state=state)
             group.cancel_scope.cancel()
-        if self._is_late and anyio.current_time() < late_at:
+
+    def _note_idle(self) -> None:
+        """All that has come is committed."""
+        if self._is_late:
             self._is_late = False
             self._services.connection.lacks(_LATE, None)
+        if self._is_full:
+            self._is_full = False
+            self._services.connection.lacks(_FULL, None)
+            self._gaps.note()  # Slack may have given up to send what was dropped
 
     def _read(self, frame: Frame) -> Read | None:
         """None: nothing is to be delivered. It is acknowledged all the same, or Slack would send it again."""
         log, receiver = self._services.log, self._receiver
         if frame.retry_attempt:
-            log.info("slack_sends_again", attempt=frame.retry_attempt, reason=frame.retry_reason)
+            log.info("slack_sends_again", attempt=frame.retry_attempt, reason=(frame.retry_reason or "")[:_SHOWN])
         try:
             match frame.type:
                 case "events_api" if is_rate_limited(frame.payload):

@@ -31,10 +31,12 @@ from gatewayd.kit.network.websocket import WebSocketClosed, connect
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from gatewayd.ports.channel import ChannelServices, Deliver
 
+OPEN_SECONDS: Final = 8.0
+"""For apps.connections.open: a warning comes about ten seconds before the end of a connection."""
 HELLO_SECONDS: Final = 10.0
 """From an open WebSocket to its hello."""
 LINGER_SECONDS: Final = 20.0
-"""So long a connection that will go is read on after the hello of the next one. A warning comes about ten seconds before."""
+"""So long a connection that will go is read on after the hello of the next one."""
 PING_SECONDS: Final = 10.0
 PONG_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 120.0
@@ -62,7 +64,13 @@ async def connection_url(api: SlackApi) -> str:
     """
     error: GatewayError
     try:
-        answer = await api.call("apps.connections.open", {}, repeatable=True, token="app")  # noqa: S106  # which of the tokens
+        answer = await api.call(
+            "apps.connections.open",
+            {},
+            repeatable=True,
+            token="app",  # noqa: S106  # which of the tokens
+            timeout_seconds=OPEN_SECONDS,
+        )
         return decode(answer, ConnectionOpened).url
     except SlackError as refused:
         error = gateway_error(refused, "own")
@@ -118,7 +126,8 @@ class SocketMode:
         while True:
             while not self._crew.is_short:
                 await self._changed.wait()
-            await anyio.sleep_until(self._pauses.ready_at)
+            while anyio.current_time() < self._pauses.ready_at:  # noqa: ASYNC110  # it may move meanwhile
+                await anyio.sleep_until(self._pauses.ready_at)
             failure = await self._open(group)
             self._pauses.note_attempt(anyio.current_time())
             if failure is not None:
@@ -246,8 +255,8 @@ class SocketMode:
     def _note_strangers(self, number: int) -> None:
         if number:
             reason = (
-                f"another program uses this app token: {number} connections are not ours, "
-                "and Slack gives each event to one connection only. Stop it, or make an app of its own"
+                f"another program uses this app token (connections that are not ours: {number}), and Slack gives each event to "
+                "one connection only. Stop it, or give it an app of its own"
             )
             self._services.connection.lacks(_STRANGERS, reason)
             if not self._strangers:

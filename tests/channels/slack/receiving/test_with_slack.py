@@ -119,7 +119,7 @@ async def test_ten_connections_are_all_there_are(autojump_clock: MockClock) -> N
             await trio.sleep(600)
             assert "1 of 2 are open" in (rig.services.lacking["connections"] or "")
             assert "too_many_websockets" in (rig.services.lacking["connections"] or "")
-            assert "9 connections are not ours" in (rig.services.lacking["all events"] or "")
+            assert "that are not ours: 9" in (rig.services.lacking["all events"] or "")
             assert len(slack.calls("apps.connections.open")) < 25
             slack.foreign_connections(0)
             await trio.sleep(700)
