@@ -88,6 +88,7 @@ class Backfill:
         self._seen = state.seen
         self._bounds = _Bounds(0, 0.0, 0.0, 0)
         self._unreadable: dict[str, tuple[str, list[str]]] = {}
+        self._refused: set[str] = set()
         self._progress = ""
 
     async def run(self, deliver: Deliver) -> None:
@@ -111,7 +112,7 @@ class Backfill:
         return max(upto - overlap, now - self._seconds, self._seen.began)
 
     async def _read_all(self, deliver: Deliver) -> None:
-        self._unreadable = {}
+        self._unreadable, self._refused, self._progress = {}, set(), "no channels"
         channels = await self._channels()
         parents: dict[tuple[str, str], float] = {}
         for number, channel in enumerate(channels):
@@ -130,26 +131,30 @@ class Backfill:
         return [(channels[channel], root) for channel, root in (*found, *ours)]
 
     async def _channels(self) -> list[_Channel]:
-        """The channels that we are in, beginning with the one where somebody wrote last."""
-        found: list[tuple[tuple[float, float], _Channel]] = []
+        """The channels that we are in, beginning with the one where somebody wrote last. Where Slack does not list them, those
+        where somebody wrote to our knowledge."""
+        found: dict[str, tuple[tuple[float, float], _Channel]] = {}
         for kind, words in _TYPES.items():
             params: dict[str, Any] = {"types": kind, "exclude_archived": True, "limit": CHANNELS_PAGE}
             try:
                 while (page := await self._ask("users.conversations", params, Conversations)) is not None:
-                    found += (
-                        ((self._threads.last_in(it.id), it.updated), _Channel(it.id, words, _label_of(it)))
+                    found |= {
+                        it.id: ((self._threads.last_in(it.id), it.updated), _Channel(it.id, words, _label_of(it)))
                         for it in page.channels
                         if it.id and not it.is_archived
-                    )
+                    }
                     if not page.response_metadata.next_cursor:
                         break
                     params["cursor"] = page.response_metadata.next_cursor
             except SendRejected as error:
-                self._unreadable[words] = (error.reason, [])
-        return [channel for _, channel in sorted(found, key=lambda it: it[0], reverse=True)]
+                self._unreadable[words] = (f"only those of which we know are read: {error.reason}", [])
+                for channel in self._threads.channels():
+                    if channel.startswith("D") == (kind == "im"):
+                        found.setdefault(channel, ((self._threads.last_in(channel), 0.0), _Channel(channel, words, channel)))
+        return [channel for _, channel in sorted(found.values(), key=lambda it: it[0], reverse=True)]
 
     async def _read_channel(self, channel: _Channel, deliver: Deliver, parents: dict[tuple[str, str], float]) -> None:
-        if (unreadable := self._unreadable.get(channel.kind)) is not None and "missing_scope" in unreadable[0]:
+        if channel.kind in self._refused:
             return
         gap = self._gap_of(channel.id, deliver)
 
@@ -167,6 +172,8 @@ class Backfill:
                 self._note_unreadable(channel, f"too much was said: only the last {gap.delivered} messages were read")
         except SendRejected as error:
             self._note_unreadable(channel, error.reason)
+            if "missing_scope" in error.reason:
+                self._refused.add(channel.kind)
 
     def _note_unreadable(self, channel: _Channel, reason: str) -> None:
         reason, names = self._unreadable.get(channel.kind, (reason, []))

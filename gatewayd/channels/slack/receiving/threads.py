@@ -146,6 +146,10 @@ class Threads:
         """When somebody wrote in this channel last, as far as it was seen. 0: never."""
         return float(self._shards[_shard(channel)].get(channel, "0"))
 
+    def channels(self) -> list[str]:
+        """The channels where somebody wrote, as far as they are remembered."""
+        return [name for shard in self._shards for name in shard if ":" not in name]
+
     def newest_first(self) -> list[tuple[str, str]]:
         """The threads that we are in as (channel, root), beginning with that of the newest message."""
         named = [(float(ts), name) for shard in self._shards for name, ts in shard.items() if ":" in name]

@@ -409,6 +409,29 @@ async def test_what_the_token_may_not_read_is_told(here: World, scope: str, word
 
 
 @clocked
+async def test_channels_that_are_not_listed_are_read_when_they_are_known(here: World) -> None:
+    slack = here.slack
+    ann = slack.add_user("ann")
+    known, unknown, direct = slack.add_channel("known", [ann]), slack.add_channel("unknown", [ann]), slack.dm(ann)
+    async with here.life() as life:
+        await life.fetch()
+        for place in (known, direct):
+            slack.say(ann, place, "before")
+        await life.hear()
+    await pass_time(60)
+    for place in (known, unknown, direct):
+        slack.say(ann, place, f"{MENTION} in {place}")
+    here.miss()
+    slack.remove_scope("channels:read")
+    slack.remove_scope("im:read")
+    async with here.life() as life:
+        await life.fetch()
+        assert {envelope.text for envelope in life.new} == {f"in {known}", f"in {direct}"}
+        assert list(life.lacking) == ["history of public channels", "history of direct messages"]
+        assert "channels:read" in life.lacking["history of public channels"]
+
+
+@clocked
 async def test_a_channel_that_cannot_be_read_is_named(here: World) -> None:
     slack = here.slack
     ann = slack.add_user("ann")
