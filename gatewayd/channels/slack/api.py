@@ -26,6 +26,9 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 PAUSE_SECONDS: Final = 1.0
 """After a 429 without a Retry-After, which Slack always sends ("Rate limits")."""
 
+LONGEST_PAUSE_SECONDS: Final = 3600.0
+"""After this time Slack is asked again, whatever its Retry-After was."""
+
 T = TypeVar("T")
 Token = Literal["bot", "app"]
 
@@ -281,7 +284,7 @@ def _answer_of(reply: HttpReply) -> Answer:
 
 
 def _pause_of(reply: HttpReply) -> float:
-    return PAUSE_SECONDS if reply.retry_after_seconds is None else reply.retry_after_seconds
+    return PAUSE_SECONDS if reply.retry_after_seconds is None else min(reply.retry_after_seconds, LONGEST_PAUSE_SECONDS)
 
 
 def _scopes(text: str) -> str:

@@ -232,8 +232,11 @@ def kind_of(error: SlackError) -> ErrorKind | None:
         return _row(error.name)[0]
     if 300 <= error.status < 400:
         return "operator"
-    # Something in between, which has not reached Slack, has refused; or Slack, or what is before it, has failed.
-    return "again" if 400 <= error.status < 500 else "perhaps"
+    if error.status in (413, 414, 431):
+        return "rejected"
+    # Something in between has refused it, and Slack was not reached; or Slack, or what is before it, has failed. What answers
+    # 408 may have passed the request on.
+    return "again" if 400 <= error.status < 500 and error.status != 408 else "perhaps"
 
 
 def gateway_error(error: SlackError, purpose: Purpose) -> GatewayError:
@@ -274,6 +277,8 @@ def _reason_of(error: SlackError) -> str:
     if not error.name:
         if 300 <= error.status < 400:
             return f"Slack {error.method}: api_base redirects elsewhere; set it to the final address"
+        if kind_of(error) == "rejected":
+            return f"Slack {error.method}: too large, says the status {error.status}"
         return f"Slack {error.method}: answered by something else than the Web API, with the status {error.status}"
     what = f"Slack {error.method} answered {error.name}"
     if error.needed:

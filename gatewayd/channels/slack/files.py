@@ -86,7 +86,11 @@ class Files:
             await self._services.state.save(_key_of(key), upload.file_id)
         except StoreRefused as error:
             raise TryAgain(f"the id of the file cannot be stored: {error.reason}", scope="conversation") from error
-        ts = await self._show(payload, channel, upload.file_id)
+        try:
+            ts = await self._show(payload, channel, upload.file_id)
+        except SendRejected:
+            await self._forget(key)
+            raise
         await self._forget(key)
         return Receipt(None if ts is None else str(MessageId(channel, ts)))
 

@@ -132,6 +132,12 @@ async def test_a_429_without_a_time_is_a_second(autojump_clock: MockClock) -> No
     assert caught.value.after_seconds == 1.0
 
 
+async def test_no_answer_pauses_a_channel_for_days(autojump_clock: MockClock) -> None:
+    with pytest.raises(TryAgain) as caught:
+        await Other(refused("ratelimited", 429, {"retry-after": "9999999"})).api.call("chat.update", {}, repeatable=True)
+    assert caught.value.after_seconds == 3600
+
+
 async def test_a_read_is_asked_again_after_a_short_outage(autojump_clock: MockClock) -> None:
     other = Other(httpx2.Response(503, text="no"), httpx2.ConnectError("no"), ok(channel="C1", ts="2.0"))
     found = await other.api.ask("chat.update", {}, Posted, purpose="send")

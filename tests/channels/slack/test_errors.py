@@ -179,6 +179,8 @@ def test_what_is_wrong_with_the_app_token_is_said_of_the_app_token(name: str) ->
         (302, "send", NeedsOperator),
         (404, "send", TryAgain),
         (403, "own", TryAgain),
+        (408, "send", OutcomeUnknown),
+        (413, "send", SendRejected),
         (502, "send", OutcomeUnknown),
         (200, "send", OutcomeUnknown),
         (200, "fetch", TryAgain),
