@@ -65,8 +65,11 @@ async def test_five_minutes_down_and_three_minutes_cut(autojump_clock: MockClock
                 await all_of(rig, talk, known)
                 assert [envelope.missed for envelope in known.values()].count(True) == 3
                 slack.fault("drop_before", "apps.connections.open", times=None)
-                for _ in list(slack.connections):
-                    await slack.cut()
+                await slack.wait_connections(2)
+                await slack.cut()
+                await slack.wait_until(lambda: len(slack.connections) == 1)
+                await slack.cut()
+                await slack.wait_until(lambda: not slack.connections)
                 await talk.go_on("during the cut", seconds=180, lost=True)
                 slack.clear_faults()
                 await all_of(rig, talk, known)
