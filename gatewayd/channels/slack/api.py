@@ -26,6 +26,9 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 PAUSE_SECONDS: Final = 1.0
 """After a 429 without a Retry-After, which Slack always sends ("Rate limits")."""
 
+SLOWEST_BYTES_PER_SECOND: Final = 1024 * 1024
+"""A file has the time for its bytes at this speed, besides that of any call."""
+
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 """After this time Slack is asked again, whatever its Retry-After was."""
 
@@ -142,7 +145,7 @@ class SlackApi:
                 "GET",
                 str(address),
                 what="Slack file download",
-                timeout_seconds=self._timeout_seconds,
+                timeout_seconds=self._seconds_for(at_most_bytes),
                 at_most_bytes=at_most_bytes,
                 repeatable=True,
                 headers=_authorization(self._tokens["bot"]),
@@ -160,7 +163,15 @@ class SlackApi:
         if address is None:
             raise SendRejected("Slack named an address for the upload that is not at files.slack.com")
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
-        reply = await self._exchange("file upload", "POST", address, content=pieces, headers=headers, repeatable=True)
+        reply = await self._exchange(
+            "file upload",
+            "POST",
+            address,
+            content=pieces,
+            headers=headers,
+            repeatable=True,
+            timeout_seconds=self._seconds_for(size),
+        )
         if reply.status == 429 or reply.status >= 500:
             raise TryAgain(
                 f"Slack file upload: status {reply.status}", after_seconds=reply.retry_after_seconds, scope="conversation"
@@ -249,6 +260,9 @@ class SlackApi:
             )
         except AnswerTooLarge as error:
             raise (TryAgain if repeatable else OutcomeUnknown)(error.reason) from None
+
+    def _seconds_for(self, size: int) -> float:
+        return self._timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
 
     def _error(self, method: str, reply: HttpReply, answer: Answer) -> SlackError:
         """What the answer says, as far as it has the form of it."""

@@ -37,7 +37,8 @@ class SlackSettings(Struct, frozen=True, forbid_unknown_fields=True):
     link_previews: bool = False
     """true: Slack shows previews of the links in a reply."""
     request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30.0
-    """How long a call may take, all in all. A send that takes longer is of unknown outcome."""
+    """How long a call may take, all in all; a file has one second more for each MiB. A send that takes longer is of unknown
+    outcome."""
     max_attachment_bytes: Annotated[int, Meta(ge=1, le=1_073_741_824)] = 20_971_520
     """Larger files are not fetched for an agent. Slack takes 1 GB at most."""
     proxy: MaybeSecret | None = None

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -130,6 +131,13 @@ async def test_a_429_without_a_time_is_a_second(autojump_clock: MockClock) -> No
     with pytest.raises(TryAgain) as caught:
         await Other(refused("ratelimited", 429)).api.call("chat.update", {}, repeatable=True)
     assert caught.value.after_seconds == 1.0
+
+
+async def test_an_answer_without_an_end_is_an_outage_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewayd.channels.slack.api.MAX_ANSWER_BYTES", 100)
+    for repeatable, kind in ((False, OutcomeUnknown), (True, TryAgain)):
+        with pytest.raises(kind, match="longer than 100 bytes"):
+            await Other(ok(messages="x" * 100)).api.call("chat.update", {}, repeatable=repeatable)
 
 
 async def test_no_answer_pauses_a_channel_for_days(autojump_clock: MockClock) -> None:
@@ -292,3 +300,23 @@ async def test_an_error_has_words_of_its_own_form_alone(body: dict[str, Any]) ->
     else:
         assert body["ok"] is True
     assert all(letter.isascii() and (letter.isalnum() or letter in "_:., -") for letter in found.name + found.needed)
+
+
+class Slow:
+    """The bytes of a file that take their time."""
+
+    def __init__(self, pieces: int, seconds: float) -> None:
+        self._pieces = pieces
+        self._seconds = seconds
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(self._pieces):
+            await trio.sleep(self._seconds)
+            yield bytes(1024 * 1024)
+
+
+async def test_a_large_file_has_the_time_for_its_bytes(autojump_clock: MockClock) -> None:
+    await Other().api.upload("https://files.slack.com/upload", Slow(40, 1.5), 40 * 1024 * 1024)
+    assert trio.current_time() == pytest.approx(60)
+    with pytest.raises(TryAgain, match="in time"):
+        await Other().api.upload("https://files.slack.com/upload", Slow(2, 20), 2 * 1024 * 1024)

@@ -238,3 +238,29 @@ async def test_a_file_whose_id_cannot_be_stored_is_not_shown() -> None:
     with pytest.raises(TryAgain, match="no space left"):
         await files.send(REPORT, key="k1")
     assert desk.asked == ["files.getUploadURLExternal", "x"]
+
+
+async def test_an_answer_that_nobody_can_read_is_looked_up(autojump_clock: MockClock) -> None:
+    answers = [ok(files=7), ok(file=[]), ok(file=shared("8.000100"))]
+    desk = Desk(ok(**UPLOAD), httpx2.Response(200), *answers)
+    assert await desk.files.send(REPORT, key="k1") == Receipt("C1:8.000100")
+
+
+async def test_a_file_that_slack_does_not_have_was_never_shown(autojump_clock: MockClock) -> None:
+    desk = Desk(ok(**UPLOAD), httpx2.Response(200), refused("internal_error"))
+    since = desk.services.now()
+    with pytest.raises(OutcomeUnknown):
+        await desk.files.send(REPORT, key="k1")
+    await trio.sleep(LATEST_SECONDS)
+    desk.other.answers = [refused("file_not_found"), refused("file_not_found")]
+    assert await desk.files.find_sent(REPORT, key="k1", since=since) is None
+
+
+async def test_an_outage_of_the_look_up_is_waited_out(autojump_clock: MockClock) -> None:
+    desk = Desk(ok(**UPLOAD), httpx2.Response(200), refused("internal_error"))
+    since = desk.services.now()
+    with pytest.raises(OutcomeUnknown):
+        await desk.files.send(REPORT, key="k1")
+    desk.other.answers = [httpx2.Response(502)]
+    with pytest.raises(TryAgain):
+        await desk.files.find_sent(REPORT, key="k1", since=since)
