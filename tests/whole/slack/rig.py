@@ -13,7 +13,7 @@ import trio
 from gatewayd.model.status import Snapshot
 from tests.channels.slack.rig import plain_of
 from tests.fakes.slack_platform import FakeSlack, Json
-from tests.whole.process import Daemon
+from tests.whole.process import Daemon, daemon
 
 PUBLIC = "https://bots.example.org"
 Mode = Literal["socket", "events"]
@@ -64,6 +64,13 @@ class Workspace:
 
     def configuration(self, account: str | None = None, *, agent: str = 'core = "echo"', gateway: str = "") -> str:
         return f'[gateway]\npublic_url = "{PUBLIC}"\n{gateway}\n[agents.assistant]\n{agent}\n{account or self.account()}'
+
+    @asynccontextmanager
+    async def start(self, text: str) -> AsyncIterator[Daemon]:
+        """A daemon by this clock, on the one state of this workspace."""
+        program = ("-m", "tests.whole.force.killed", "--clock", str(self.clock), "--")
+        async with daemon(self.folder / "state", text, program=program) as gateway:
+            yield gateway
 
     def said(self, channel: str, *, thread: str | None = None) -> list[str]:
         """What the bot has written there, as people read it."""
