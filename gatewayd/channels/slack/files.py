@@ -18,6 +18,7 @@ from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.errors import SlackError, gateway_error
 from gatewayd.channels.slack.sending.places import MessageId, Places
 from gatewayd.channels.slack.sending.render import blocks_of, text_of
+from gatewayd.channels.slack.sending.uploads import Uploads
 from gatewayd.channels.slack.wire.answers import Completed, File, FileInfo, UploadUrl
 from gatewayd.kit.http import HttpReply
 from gatewayd.kit.json import Malformed, decode
@@ -47,6 +48,7 @@ class Files:
         self._api = api
         self._services = services
         self._places = places
+        self._uploads = Uploads(services)
         self._at_most = at_most_bytes
         self._is_locked_out = False
 
@@ -83,7 +85,7 @@ class Files:
         upload = await self._api.ask("files.getUploadURLExternal", asked, UploadUrl, purpose="send")
         await self._api.upload(upload.upload_url, _Pieces(self._services, payload), payload.size_bytes)
         try:
-            await self._services.state.save(_key_of(key), upload.file_id)
+            await self._uploads.note(key, upload.file_id)
         except StoreRefused as error:
             raise TryAgain(f"the id of the file cannot be stored: {error.reason}", scope="conversation") from error
         try:
@@ -91,22 +93,22 @@ class Files:
         except SendRejected:
             await self._forget(key)
             raise
-        await self._forget(key)
         return Receipt(None if ts is None else str(MessageId(channel, ts)))
 
     async def find_sent(self, payload: SendFile, *, key: str, since: float) -> Receipt | None:
         """See ``ports.channel.Reconciles``. None is said when Slack was never asked to show the file, or it is deleted."""
-        file_id = await self._services.state.load(_key_of(key))
+        file_id = await self._uploads.find(key, since=since)
         if file_id is None:
             return None
         channel = await self._places.find(payload.peer)
         ts = await self._ts_of(file_id, channel)
         if ts is None and self._services.now() - since < LATEST_SECONDS:
             raise TryAgain("Slack has the file, and no message shows it yet", after_seconds=AGAIN_SECONDS, scope="conversation")
-        if ts is None:
-            await self._delete(file_id)
+        if ts is not None:
+            return Receipt(str(MessageId(channel, ts)))
+        await self._delete(file_id)
         await self._forget(key)
-        return None if ts is None else Receipt(str(MessageId(channel, ts)))
+        return None
 
     async def _download(self, file: File, url: str, limit: int) -> bytes:
         reply = await self._api.download(url, at_most_bytes=limit)
@@ -191,9 +193,9 @@ class Files:
                 raise OutcomeUnknown(f"whether the file is shown cannot be told: {refused}") from None
 
     async def _forget(self, key: str) -> None:
-        """Best effort: what is left is some bytes of state."""
+        """No message shows the file, nor ever will. Best effort: a look-up finds the same."""
         with suppress(StoreRefused):
-            await self._services.state.forget(_key_of(key))
+            await self._uploads.forget(key)
 
 
 class _Pieces:
@@ -215,7 +217,3 @@ def _is_login(reply: HttpReply, file: File) -> bool:
         return True
     is_page = reply.headers.get("content-type", "").lower().startswith("text/html")
     return reply.status == 200 and is_page and len(reply.body) != file.size
-
-
-def _key_of(key: str) -> str:
-    return f"file.{key}"

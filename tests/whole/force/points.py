@@ -61,6 +61,49 @@ GROW = (
 )
 """A reply that grows, from its beginning to its end."""
 
+DOUBT = (
+    Point(
+        "looking_up",
+        "A reply of unknown outcome is about to be looked up.",
+        "gatewayd.channels.slack.channel:SlackChannel.find_sent",
+        "before",
+    ),
+    Point(
+        "looked_up",
+        "Slack has told what became of the reply; nothing of it is committed.",
+        "gatewayd.channels.slack.channel:SlackChannel.find_sent",
+        "after",
+    ),
+)
+"""The reconciliation of a reply, after another kill."""
+
+UPLOAD = (
+    Point("uploaded", "Slack has the bytes of a file; nobody sees it.", "gatewayd.channels.slack.api:SlackApi.upload", "after"),
+    Point(
+        "file_shown",
+        "Slack shows the file; the id of its message is not known.",
+        "gatewayd.channels.slack.files:Files._complete",
+        "after",
+    ),
+)
+"""A file, from its bytes to the message that shows it."""
+
+BACKFILL = (
+    Point(
+        "read_back",
+        "What was missed in one channel is delivered; the other channels are not read.",
+        "gatewayd.channels.slack.receiving.backfill:Backfill._read_channel",
+        "after",
+    ),
+    Point(
+        "reading_threads",
+        "The channels are read; the threads are not.",
+        "gatewayd.channels.slack.receiving.backfill:Backfill._read_thread",
+        "before",
+    ),
+)
+"""What was said while nobody listened."""
+
 COMMITS = (
     Point("in_transaction", "Statements have run in a transaction; it is not committed.", f"{WRITER}:_Job.run", "after"),
     Point("committed", "A transaction is committed; its callers do not know it.", f"{WRITER}:Writer._note", "before"),
@@ -108,5 +151,5 @@ STOP = (
 )
 """The end of one that was asked to."""
 
-POINTS = {point.name: point for point in (*WALK, *ASK, *GROW, *COMMITS, *START, *STOP)}
+POINTS = {point.name: point for point in (*WALK, *ASK, *GROW, *DOUBT, *UPLOAD, *BACKFILL, *COMMITS, *START, *STOP)}
 """All, by their names."""

@@ -1,4 +1,4 @@
-"""What is said while nobody listens is answered once: by the history when the events are lost, and when Slack sends them again."""
+"""What is said while nobody listens is answered once: from the history, and also when Slack sends the events again."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
