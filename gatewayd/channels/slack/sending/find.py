@@ -15,8 +15,6 @@ from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, S
 from gatewayd.ports.channel import ChannelServices
 
 EVENT_TYPE: Final = "gatewayd_send"
-KEY: Final = "key"
-
 PAGE: Final = 200
 """conversations.history gives 999 messages at most, and 15 to some apps ("Rate limits", "Rate limit changes for non-Marketplace
 apps"): the pages are followed whatever their size."""
@@ -31,36 +29,39 @@ STREAM_WITHIN_SECONDS: Final = 60.0
 
 def metadata_of(key: str) -> dict[str, Any]:
     """The metadata of a message with this key."""
-    return {"event_type": EVENT_TYPE, "event_payload": {KEY: key}}
-
-
-class _Event(Struct, frozen=True):
-    event_type: str = ""
-    event_payload: dict[str, Any] = {}
+    return {"event_type": EVENT_TYPE, "event_payload": {"key": key}}
 
 
 class Found(Struct, frozen=True):
-    """One message of a history, as far as it is read here."""
+    """One message of a history, as far as it is read here. What another app wrote may have anything in its fields."""
 
     ts: str
-    user: str = ""
-    bot_id: str = ""
-    team: str = ""
-    user_team: str = ""
-    text: str = ""
-    metadata: _Event = _Event()
+    user: Any = None
+    bot_id: Any = None
+    team: Any = None
+    user_team: Any = None
+    text: Any = None
+    metadata: Any = None
 
     @property
     def key(self) -> str | None:
         """The key of a send of ours; None: it has none."""
-        value = self.metadata.event_payload.get(KEY) if self.metadata.event_type == EVENT_TYPE else None
-        return value if isinstance(value, str) else None
+        match self.metadata:
+            case {"event_type": str(kind), "event_payload": {"key": str(key)}} if kind == EVENT_TYPE:
+                return key
+        return None
+
+    @property
+    def author(self) -> tuple[str, str | None] | None:
+        """The user and the workspace of who wrote it; None: no user did."""
+        team = next((team for team in (self.user_team, self.team) if isinstance(team, str) and team), None)
+        return (self.user, team) if isinstance(self.user, str) and self.user else None
 
 
 class _Page(Struct, frozen=True):
     messages: list[Found]
     has_more: bool = False
-    response_metadata: Metadata = Metadata()
+    response_metadata: Metadata | None = None
 
 
 class Finder:
@@ -92,11 +93,11 @@ class Finder:
             return found
         raise unreadable
 
-    async def author(self, channel: str, thread: str, ts: str) -> Found | None:
-        """One message of a thread, for who wrote it. Raises as SlackApi.ask."""
+    async def author(self, channel: str, thread: str, ts: str) -> tuple[str, str | None] | None:
+        """The user who wrote a message of a thread, and their workspace; None: no user did. Raises as SlackApi.ask."""
         params = {"channel": channel, "ts": thread, "oldest": ts, "latest": ts, "inclusive": True, "limit": 2}
         page = await self._api.ask("conversations.replies", params, _Page, purpose="fetch", resource=channel)
-        return next((message for message in page.messages if message.ts == ts), None)
+        return next((message.author for message in page.messages if message.ts == ts), None)
 
     async def _find(self, payload: SendText, key: str, since: float) -> Receipt | None:
         channel = await self._places.find(payload.peer)
@@ -119,9 +120,11 @@ class Finder:
         """Whether this may be the stream that ``payload`` began: of ours, without a key, of that time, and in these words."""
         me = self._me()
         is_ours = me is not None and (message.user == me.user_id or message.bot_id == me.bot_id)
+        if not is_ours or message.key is not None or not isinstance(message.text, str):
+            return False
         in_time = since - CLOCK_SECONDS <= float(message.ts) <= since + CLOCK_SECONDS + STREAM_WITHIN_SECONDS
         said, meant = _letters(message.text), _letters(payload.body.text)
-        return is_ours and message.key is None and in_time and (meant.startswith(said) or said.startswith(meant))
+        return in_time and (meant.startswith(said) or said.startswith(meant))
 
     async def _messages(self, channel: str, thread: str | None, oldest: float) -> AsyncGenerator[Found, None]:
         """All messages since ``oldest``. :raises OutcomeUnknown: they are too many."""
@@ -132,12 +135,14 @@ class Finder:
         for _ in range(MOST_PAGES):
             page = await self._api.ask(method, params, _Page, purpose="fetch", resource=channel)
             for message in page.messages:
-                yield message
-            if not page.response_metadata.next_cursor:
-                if page.has_more:
-                    break
+                if MessageId.parse(f"{channel}:{message.ts}") is not None:
+                    yield message
+            cursor = "" if page.response_metadata is None else page.response_metadata.next_cursor
+            if not cursor and not page.has_more:
                 return
-            params["cursor"] = page.response_metadata.next_cursor
+            if not cursor:
+                break
+            params["cursor"] = cursor
         raise OutcomeUnknown(f"more than {MOST_PAGES} pages of messages have come since then")
 
 

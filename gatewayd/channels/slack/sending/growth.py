@@ -16,10 +16,9 @@ from msgspec import Struct
 from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.errors import SlackError, gateway_error
 from gatewayd.channels.slack.sending.find import Finder
-from gatewayd.channels.slack.sending.places import MessageId
+from gatewayd.channels.slack.sending.places import MessageId, message_in
 from gatewayd.channels.slack.sending.streamed import settled, to_markdown
-from gatewayd.channels.slack.wire.answers import AuthTest, Posted
-from gatewayd.kit.json import Malformed, decode
+from gatewayd.channels.slack.wire.answers import AuthTest
 from gatewayd.model.errors import GatewayError, SendRejected, TryAgain
 from gatewayd.model.message.payload import Receipt, RichText, SendText
 
@@ -80,7 +79,7 @@ class Streams:
             return None
         params = {"channel": channel, "thread_ts": thread, "markdown_text": begun, **recipient}
         try:
-            posted = decode(await self._api.call("chat.startStream", params, repeatable=False, resource=channel), Posted)
+            answer = await self._api.call("chat.startStream", params, repeatable=False, resource=channel)
         except SlackError as refused:
             if not refused.name:
                 raise gateway_error(refused, "send") from None
@@ -90,9 +89,9 @@ class Streams:
             return None
         except TryAgain:
             return None
-        except Malformed:
-            return Receipt()  # it said ok: the message is out
-        message = MessageId(channel, posted.ts)
+        message = message_in(answer, channel)
+        if message is None:
+            return Receipt()
         self._open[message] = _Stream(anyio.current_time(), payload.body.text, end)
         return Receipt(str(message))
 
@@ -158,6 +157,4 @@ class Streams:
             author = await self._finder.author(channel, thread, asked.ts)
         except GatewayError:
             return None
-        if author is None or not author.user:
-            return None
-        return {"recipient_user_id": author.user, "recipient_team_id": author.user_team or author.team or me.team_id}
+        return None if author is None else {"recipient_user_id": author[0], "recipient_team_id": author[1] or me.team_id}

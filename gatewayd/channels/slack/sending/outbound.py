@@ -10,11 +10,10 @@ from gatewayd.channels.slack.errors import SlackError, gateway_error
 from gatewayd.channels.slack.sending.answers import Answers
 from gatewayd.channels.slack.sending.find import Finder, metadata_of
 from gatewayd.channels.slack.sending.growth import Streams
-from gatewayd.channels.slack.sending.places import MessageId, Places
+from gatewayd.channels.slack.sending.places import MessageId, Places, message_in
 from gatewayd.channels.slack.sending.render import blocks_of, text_of
 from gatewayd.channels.slack.sending.signals import Signals
-from gatewayd.channels.slack.wire.answers import AuthTest, Posted
-from gatewayd.kit.json import Malformed, decode
+from gatewayd.channels.slack.wire.answers import AuthTest
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, RichText, SendText, Signal
@@ -110,7 +109,7 @@ class Sender:
             answer = await self._write("chat.postMessage", {"channel": channel, **params}, payload)
         except SlackError as refused:
             raise gateway_error(refused, "send") from None
-        message = _message_in(answer, channel)
+        message = message_in(answer, channel)
         self._places.learn(payload.peer, message)
         return Receipt(None if message is None else str(message))
 
@@ -166,12 +165,3 @@ def _named(message_id: str | None) -> MessageId:
 
 def _thread_of(peer: Peer) -> dict[str, str]:
     return {} if peer.thread is None else {"thread_ts": peer.thread}
-
-
-def _message_in(answer: Raw, channel: str) -> MessageId | None:
-    """Which message it became. None: the answer said ok, so the message is out, but not where."""
-    try:
-        posted = decode(answer, Posted)
-    except Malformed:
-        return None
-    return MessageId.parse(f"{posted.channel or channel}:{posted.ts}")

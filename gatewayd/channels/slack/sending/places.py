@@ -4,9 +4,11 @@
 import re
 from typing import Final, NamedTuple
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from gatewayd.channels.slack.api import SlackApi
+from gatewayd.channels.slack.wire.answers import Posted
+from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.message.envelope import Peer
 
 MOST_DIRECT_MESSAGES: Final = 10_000
@@ -28,6 +30,15 @@ class MessageId(NamedTuple):
         """None: it is no id of a message."""
         found = _MESSAGE_ID.fullmatch(text or "")
         return None if found is None else cls(found[1], found[2])
+
+
+def message_in(answer: Raw, channel: str) -> MessageId | None:
+    """Which message an answer says that it became. None: it said ok, so the message is out, but not which it is."""
+    try:
+        posted = decode(answer, Posted)
+    except Malformed:
+        return None
+    return MessageId.parse(f"{posted.channel or channel}:{posted.ts}")
 
 
 class _Conversation(Struct, frozen=True):

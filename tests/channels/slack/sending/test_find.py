@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from gatewayd.channels.slack.sending.find import MOST_PAGES
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, TryAgain
-from gatewayd.model.message.payload import EditText, RichText, SendFile
+from gatewayd.model.message.payload import EditText, Receipt, RichText, SendFile
 from tests.channels.slack.sending.rig import EPOCH, Rig, now, sending
 
 LONG_AGO = EPOCH - 60
@@ -86,6 +86,28 @@ async def test_a_clock_that_is_far_ahead_hides_no_answer(autojump_clock: MockClo
         await rig.send(reply_to=rig.reply_to)
         await trio.sleep(5)
         assert await rig.find(since=now() + 7200, reply_to=rig.reply_to) is not None
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, 7, "x", {"event_type": "gatewayd_send", "event_payload": []}])
+async def test_what_others_wrote_may_have_anything_in_it(odd: Any, autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        since = await cut(rig)
+        for name in ("user", "bot_id", "team", "user_team", "metadata"):
+            channel = rig.slack.workspace.channel(rig.general)
+            fields = {"user": rig.alice, "text": "odd", "thread_ts": rig.asked}
+            rig.slack.workspace.post(channel, fields)[name] = odd
+        assert await rig.find(since=since, grows=True) is not None
+        assert await rig.find(since=since, grows=True, key="never") is None
+
+
+@pytest.mark.parametrize("body", [b'{"ok":true}', b'{"ok":true,"channel":7}', b'{"ok":true,"channel":"C1","ts":"soon"}'])
+async def test_a_message_that_is_out_is_not_sent_again_for_an_odd_answer(body: bytes, autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        for method in ("chat.startStream", "chat.postMessage"):
+            rig.slack.break_with(method, 200, body=body)
+        assert await rig.send(QUESTION, grows=True, reply_to=rig.reply_to) == Receipt()
+        assert await rig.send() == Receipt()
+        assert len(rig.slack.calls("chat.postMessage")) == 1
 
 
 async def test_pages_that_end_before_the_window_tell_nothing(autojump_clock: MockClock) -> None:
