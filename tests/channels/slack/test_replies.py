@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import Literal, cast
 
 import anyio
 import pytest
@@ -183,3 +183,21 @@ async def test_the_beginning_of_a_reply_is_cut_and_found(streaming: bool, tmp_pa
         thread = town.ask()
         await town.wait_shown(thread, LONG)
         assert len(town.slack.calls(method)) == (1 if streaming else len(town.replies(thread)))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("fault", ["hang", "hang_after"])
+async def test_a_crash_while_a_reply_begins(
+    fault: Literal["hang", "hang_after"], streaming: bool, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    method = "chat.startStream" if streaming else "chat.postMessage"
+    async with open_town() as town:
+        async with town.life(tmp_path, writes_long, growing=True, streaming=streaming):
+            town.slack.fault(fault, method)
+            thread = town.ask()
+            await town.slack.wait_call(method)
+            await trio.sleep(1)
+        async with town.life(tmp_path, writes_long, growing=True, streaming=streaming):
+            await town.wait_shown(thread, LONG)
+            await trio.sleep(60)
+            assert town.shown(thread) == words(LONG)
