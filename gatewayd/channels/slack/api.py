@@ -138,7 +138,7 @@ class SlackApi:
         """
         address = self._url_of(url, "files.slack.com", "slack.com")
         if address is None:
-            raise SendRejected("the file is not at files.slack.com, and the token is for Slack alone")
+            raise SendRejected("the file is on another host than Slack's, and the token is for Slack alone")
         try:
             return await exchange(
                 self._http,
@@ -161,7 +161,7 @@ class SlackApi:
         """
         address = self._url_of(url, "files.slack.com")
         if address is None:
-            raise SendRejected("Slack named an address for the upload that is not at files.slack.com")
+            raise SendRejected("Slack named an address for the upload that is on another host than Slack's")
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         reply = await self._exchange(
             "file upload",

@@ -66,7 +66,7 @@ async def test_a_file_is_read_with_the_token() -> None:
         ([info(mode="hidden_by_limit")], SendRejected, "plan"),
         ([info(size=11)], SendRejected, "too large"),
         ([info(url_private=None)], SendRejected, "may not see"),
-        ([info(url_private="https://evil.example/a.png")], SendRejected, "not at files.slack.com"),
+        ([info(url_private="https://evil.example/a.png")], SendRejected, "on another host"),
         ([refused("file_not_found")], SendRejected, "file_not_found"),
         ([refused("missing_scope", needed="files:read")], SendRejected, "files:read"),
         ([refused("token_revoked")], NeedsOperator, "token_revoked"),
