@@ -20,6 +20,7 @@ from gatewayd.hub.accounts.manager import ChannelManager
 from gatewayd.hub.agents.late_texts import LateTexts
 from gatewayd.hub.agents.pool import AgentPool
 from gatewayd.hub.approvals.desk import ApprovalDesk
+from gatewayd.hub.approvals.gaps import Gaps
 from gatewayd.hub.approvals.prompts import ApprovalPrompts
 from gatewayd.hub.approvals.questions import QuestionDesk
 from gatewayd.hub.approvals.responses import ApprovalResponses
@@ -114,6 +115,7 @@ def wire(context: Context, configured: Configured, *, agents: AgentPool, account
         approvals=desk,
         questions=questions,
         responses=responses,
+        gaps=Gaps(context, configured, desk, questions),
         sessions=sessions,
         turns=turns,
         late=LateTexts(store, outbox, events, configured, wait_reply_committed=engine.wait_reply_committed),
@@ -142,9 +144,10 @@ async def run_hub(gateway: Gateway, *, parent: TaskGroup) -> AsyncIterator[None]
             await turn_tasks.start(gateway.inbox.run)
             await turn_tasks.start(gateway.responses.run)
             await _recover(gateway)
+            turn_tasks.start_soon(gateway.gaps.run)
             turn_tasks.start_soon(gateway.retention.run)
             turn_tasks.start_soon(gateway.files.run)
-            async with gateway.manager.run(journal=gateway.inbox, parent=parent):
+            async with gateway.manager.run(journal=gateway.inbox, on_gap_end=gateway.gaps.note_end, parent=parent):
                 yield
             # Turns that are still running end before their agents close: else they would fail and become dead letters.
             turn_tasks.cancel_scope.cancel()

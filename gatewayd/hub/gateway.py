@@ -13,6 +13,7 @@ from gatewayd.hub.accounts.manager import ChannelManager
 from gatewayd.hub.agents.late_texts import LateTexts
 from gatewayd.hub.agents.pool import AgentPool
 from gatewayd.hub.approvals.desk import ApprovalDesk
+from gatewayd.hub.approvals.gaps import Gaps
 from gatewayd.hub.approvals.questions import QuestionDesk
 from gatewayd.hub.approvals.responses import ApprovalResponses
 from gatewayd.hub.audit import AuditLog
@@ -68,6 +69,7 @@ class Gateway:
     approvals: ApprovalDesk
     questions: QuestionDesk
     responses: ApprovalResponses
+    gaps: Gaps
     sessions: SessionMap
     turns: TurnRunner
     late: LateTexts

@@ -8,6 +8,7 @@ SIGN: Final = "sign"
 _REPLY: Final = "re_"
 _AGAIN: Final = "/again"
 _FILE: Final = "fi_"
+_ANEW: Final = "/anew"
 
 
 def about_reply(code: str) -> str:
@@ -32,6 +33,11 @@ def of_file(file: str) -> str:
 
 def is_file(subject: str) -> bool:
     return subject.startswith(_FILE)
+
+
+def anew(request: str) -> str:
+    """The subject of an edit which says that a prompt of this request or question is shown anew below."""
+    return request + _ANEW
 
 
 def request_of(subject: str) -> str | None:

@@ -51,7 +51,8 @@ PLUGIN = ChannelPlugin(id="chat", label="Chat", settings="-", open="-")
 BUTTONS = ChannelPlugin(id="tg", label="With buttons", settings="-", open="-", buttons=True, edits=True)
 TINY = ChannelPlugin(id="sms", label="Tiny", settings="-", open="-", text_format="plain", text_limit=TextLimit(160, "chars"))
 RECALLS = ChannelPlugin(id="slick", label="Recalls threads", settings="-", open="-", recalls=True)
-PLUGINS = {plugin.id: plugin for plugin in (PLUGIN, BUTTONS, TINY, RECALLS)}
+FORGETS = replace(BUTTONS, id="deaf", label="Forgets presses", repeats_presses=False)
+PLUGINS = {plugin.id: plugin for plugin in (PLUGIN, BUTTONS, TINY, RECALLS, FORGETS)}
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 
 Script = Callable[[Turn], Awaitable[str]]

@@ -99,6 +99,7 @@ class Street:
         self.events = EventLog(store, now=now, keep=lambda: config.limits.event_rows)
         self.outbox = Outbox(store, self.events, self.configured, ReplyOutcomes(), notice=lambda row, of_turn: None, now=now)
         self.journal = StoreJournal(store)
+        self.gaps: list[tuple[str, float]] = []
         context = Context(
             cast(Store, store), self.events, now, Random(5), redact=lambda text: text.replace("hunter2", "***"), files=folder
         )
@@ -114,7 +115,10 @@ class Street:
 
     def run(self) -> AbstractAsyncContextManager[None]:
         """The accounts, with the journal that they deliver to."""
-        return self.manager.run(journal=self.journal, parent=None)
+        return self.manager.run(journal=self.journal, on_gap_end=self._note_gap_end, parent=None)
+
+    def _note_gap_end(self, channel: str, account: str) -> None:
+        self.gaps.append((account, trio.current_time()))
 
     def platform(self, account: str = "main") -> LoopbackPlatform:
         return platform_of(account)

@@ -1,5 +1,6 @@
 """One life of the daemon, from its start to its stop or to the moment at which the process is gone."""
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -49,6 +50,7 @@ class Life:
         self.number = number
         self.dead = False
         self.over = trio.Event()
+        self.over_at = math.inf
         self.unwound = trio.Event()
         self.gateway: Gateway | None = None
         self._reloader: Reloader | None = None
@@ -246,6 +248,7 @@ class Life:
         if self.over.is_set():
             return
         self.over.set()
+        self.over_at = self.world.now()
         self._disk.cut_off()
         self.world.steps.forget()
         for core in self.world.cores:

@@ -14,6 +14,7 @@ import msgspec
 import trio
 import trio.testing
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gatewayd.channels.telegram import PLUGIN as TELEGRAM
 from gatewayd.channels.telegram.settings import TelegramSettings
@@ -56,7 +57,9 @@ class World:
         self.scenario: Scenario = draw_scenario(self.rng_of("scenario"))
         chances = self.scenario.chances
         knows = {plugin.id: self.rng_of(f"what {plugin.id} knows").choice(KINDS_OF_KNOWING) for plugin in (POLLED, PUSHED)}
-        plugins = [knowing(plugin, knows[plugin.id]) for plugin in (POLLED, PUSHED)]
+        forgets = self.rng_of("what polled forgets").random() < 0.5
+        polled = replace(POLLED, repeats_presses=not forgets)
+        plugins = [knowing(plugin, knows[plugin.id]) for plugin in (polled, PUSHED)]
         self.registry = Registry.of([*plugins, TELEGRAM], [CORE])
         self.fired: Counter[str] = Counter()
         """How often what happened: the workloads that docs/simulation.md has a table of."""
@@ -74,6 +77,7 @@ class World:
             account.late, account.fail, account.count = self.later, self.fail, self.count
             account.gives_up = lambda: self.sections[1].max_attempts < 100
             account.tells_all = channel != "telegram"
+            account.forgets_presses = forgets and channel == POLLED.id
         self.cores = [
             Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
         ]

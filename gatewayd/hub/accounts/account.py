@@ -19,7 +19,7 @@ from gatewayd.actor.child import ChildStatus
 from gatewayd.actor.life import Life, UnexpectedReturn
 from gatewayd.hub.accounts.calls import DriverCalls
 from gatewayd.hub.accounts.checked import checked
-from gatewayd.hub.accounts.context import AccountContext, Journal, Services
+from gatewayd.hub.accounts.context import AccountContext, GapEnd, Journal, Services
 from gatewayd.hub.accounts.sender import Sender
 from gatewayd.hub.accounts.transport import Reporter, Transport
 from gatewayd.hub.outbox.queue import MailboxStatistics
@@ -85,9 +85,15 @@ class AccountActor:
         self._child = child
         self.calls: DriverCalls | None = None
         self._journal: Journal | None = None
+        self._on_gap_end: GapEnd | None = None
         self._log = context.log.bind(channel=settings.channel, account=settings.account)
         self._last_inbound_at: float | None = None
-        self._transport = Transport(now=context.now, redact=context.redact, on_change=lambda: self.tell_state(child()))
+        self._transport = Transport(
+            now=context.now,
+            redact=context.redact,
+            on_change=lambda: self.tell_state(child()),
+            on_gap_end=self._note_gap_end,
+        )
         self._deliveries = trio.CapacityLimiter(DELIVERIES)
         self._listening: trio.CancelScope | None = None
         self._draining = False
@@ -285,10 +291,10 @@ class AccountActor:
         """Cut the sends that are in progress after so many seconds; then their outcome is unknown."""
         self._sender.cut_after(seconds)
 
-    async def run(self, life: Life, journal: Journal) -> None:
-        """Open, listen and send, until it fails or is cancelled. Received messages go to ``journal``. See
-        ``actor.supervisor``."""
-        self._journal = journal
+    async def run(self, life: Life, journal: Journal, on_gap_end: GapEnd) -> None:
+        """Open, listen and send, until it fails or is cancelled. Received messages go to ``journal``, the ends of gaps to
+        ``on_gap_end``. See ``actor.supervisor``."""
+        self._journal, self._on_gap_end = journal, on_gap_end
         self._transport.begin()
         life.started()
         if self._draining:
@@ -311,6 +317,10 @@ class AccountActor:
                     if self.channel is channel:
                         self.channel = None
                     closed.set()
+
+    def _note_gap_end(self) -> None:
+        assert self._on_gap_end is not None, "only what a life has opened connects"
+        self._on_gap_end(self.settings.channel, self.settings.account)
 
     def _limits_of(self, channel: Channel) -> AbstractContextManager[None]:
         if not isinstance(channel, LimitsText):

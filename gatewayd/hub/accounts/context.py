@@ -36,6 +36,11 @@ class Journal(Protocol):
     ) -> list[InboundRow]: ...
 
 
+GapEnd = Callable[[str, str], None]
+"""Called with channel and account when the account is connected, and was not before: its platform may have lost something. Never
+waits."""
+
+
 class QueueSource(Protocol):
     """The backlog, as accounts need it."""
 

@@ -18,7 +18,7 @@ from gatewayd.actor.life import Life
 from gatewayd.actor.pool import Pool
 from gatewayd.actor.supervisor import Supervisor, Verdict
 from gatewayd.hub.accounts.account import AccountActor, AccountStatistics
-from gatewayd.hub.accounts.context import AccountContext, Journal, QueueSource
+from gatewayd.hub.accounts.context import AccountContext, GapEnd, Journal, QueueSource
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.outbox.outbox import Outbox
@@ -72,6 +72,7 @@ class ChannelManager:
         self._opener = opener
         self._outbox = outbox
         self._journal: Journal | None = None
+        self._on_gap_end: GapEnd | None = None
         self._account_context = AccountContext(
             outbox,
             backlog,
@@ -90,12 +91,12 @@ class ChannelManager:
         configured.follow(self.reconfigure)
 
     @asynccontextmanager
-    async def run(self, *, journal: Journal, parent: TaskGroup | None) -> AsyncIterator[None]:
+    async def run(self, *, journal: Journal, on_gap_end: GapEnd, parent: TaskGroup | None) -> AsyncIterator[None]:
         """Every enabled account is started. Leaving stops the accounts, each within its close deadline.
 
         ``journal`` takes received messages. ``parent`` is the task group of the drivers, see ``Supervisor.run``.
         """
-        self._journal = journal
+        self._journal, self._on_gap_end = journal, on_gap_end
         async with self._pool.run(parent=parent, starts=lambda actor: actor.settings.frame.enabled):
             yield
 
@@ -223,7 +224,8 @@ class ChannelManager:
 
     async def _live(self, actor: AccountActor, life: Life) -> None:
         assert self._journal is not None, "accounts are started in run"
-        await actor.run(life, self._journal)
+        assert self._on_gap_end is not None
+        await actor.run(life, self._journal, self._on_gap_end)
 
     async def _reconcile(self, name: str, actor: AccountActor) -> None:
         """What is desired may change at every await, so it is checked again after each."""

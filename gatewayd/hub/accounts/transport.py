@@ -12,12 +12,22 @@ _LONGEST_CONNECT = 3600.0
 
 
 class Transport:
-    """The reports of the newest life. ``on_change`` is called when ``interrupted_since`` or ``lacks`` changes."""
+    """The reports of the newest life. ``on_change`` is called when ``interrupted_since`` or ``lacks`` changes, ``on_gap_end`` at
+    the first connection of each life, and at those after an interruption."""
 
-    def __init__(self, *, now: Callable[[], float], redact: Callable[[str], str], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        now: Callable[[], float],
+        redact: Callable[[str], str],
+        on_change: Callable[[], None],
+        on_gap_end: Callable[[], None],
+    ) -> None:
         self._now = now
         self._redact = redact
         self._on_change = on_change
+        self._on_gap_end = on_gap_end
+        self._is_away = False
         self._lacks: dict[str, Lack] = {}
         self.identity: str | None = None
         self.last_at: float | None = None
@@ -31,6 +41,7 @@ class Transport:
 
     def begin(self) -> None:
         """A new life has said nothing yet."""
+        self._is_away = True
         self.interrupted_since = self.reason = None
         self._lacks.clear()
 
@@ -43,8 +54,12 @@ class Transport:
         if self.interrupted_since is not None:
             self.interrupted_since = self.reason = None
             self._on_change()
+        if self._is_away:
+            self._is_away = False
+            self._on_gap_end()
 
     def note_interrupted(self, reason: str) -> None:
+        self._is_away = True
         self.reason = self._short(reason)
         if self.interrupted_since is None:
             self.interrupted_since = self._now()

@@ -83,6 +83,11 @@ class ApprovalDesk:
             if row.state != "pending" and row.decided_at is not None:
                 await self._rewrite_prompts(row)
 
+    async def show_anew(self, account: Account, *, before: float) -> None:
+        """Show the pending requests once more in the chats of this account, see ``Prompts.show_anew``."""
+        for row in list(self._pending.values()):
+            await self._prompts.show_anew(row, account, before=before)
+
     def policy_of(self, agent: str) -> AgentApprovals:
         found = self._configured.agents.get(agent)
         return AgentApprovals() if found is None else found.frame.approvals

@@ -7,6 +7,7 @@ import anyio
 
 from gatewayd.model.records.approval import Approval
 from gatewayd.ports.agent import TurnRequest
+from gatewayd.ports.store import Account
 
 
 class Prompts(Protocol):
@@ -20,6 +21,10 @@ class Prompts(Protocol):
 
     async def update(self, approval: Approval) -> None:
         """Show the present state of the request in all its prompts. Nothing is written twice."""
+
+    async def show_anew(self, approval: Approval, account: Account, *, before: float) -> None:
+        """Show a request once more where it has buttons in the chats of this account, if it is pending and was not sent since
+        ``before``, in Unix seconds."""
 
 
 class Stages:

@@ -11,6 +11,7 @@ from typing import Final
 import anyio
 import msgspec
 
+from gatewayd.hub.approvals.shown import ANEW, is_due, prompts_of, why_lost
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.outbox.bodies import bodies_of
 from gatewayd.hub.outbox.outbox import Outbox
@@ -21,9 +22,10 @@ from gatewayd.model.lifecycle import NEVER_SEEN, Outcome
 from gatewayd.model.message.envelope import Peer, PeerKind
 from gatewayd.model.message.payload import Choice, EditText, OutboundPayload, RichText, SendText
 from gatewayd.model.records.approval import Approval
+from gatewayd.model.subject import anew
 from gatewayd.ports.agent import TurnRequest
 from gatewayd.ports.channel import ChannelPlugin
-from gatewayd.ports.store import OutboundDraft, OutboundRow, Store
+from gatewayd.ports.store import Account, OutboundDraft, OutboundRow, Store
 
 ORIGIN = "origin"
 _SHOWN_CHARACTERS = (1500, 700, 300, 100, 0)
@@ -67,17 +69,16 @@ class ApprovalPrompts:
             return await self._show(approval, group, turn)
 
     async def _show(self, approval: Approval, group: str, turn: TurnRequest) -> str | None:
-        prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
-        shown = {prompt.conversation: prompt for prompt in prompts}
+        shown = prompts_of(await self._store.outbound_by("subject", approval.id))
         chats = self._chats(group, turn)
         drafts: list[OutboundDraft] = []
         reasons: list[str] = []
         for chat in chats:
-            prompt = shown.get(str(chat))
-            why_not = self._why_not(chat.account) or (None if prompt is None else _why_lost(prompt))
+            prompts = shown.get(str(chat))
+            why_not = self._why_not(chat.account) or (None if prompts is None else why_lost(prompts))
             if why_not is not None:
                 reasons.append(why_not)
-            elif prompt is None:
+            elif prompts is None:
                 drafts += self._prompt(approval, chat)
         reachable = len(reasons) < len(chats)
         if group == OPERATORS:
@@ -93,9 +94,9 @@ class ApprovalPrompts:
         """See hub/approvals/escalation.py."""
         if OPERATORS in groups and can_operators_answer(self._configured.config):
             return None
-        prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
-        lost = [why for prompt in prompts if (why := _why_lost(prompt)) is not None]
-        return None if len(lost) < len(prompts) else "; ".join(lost) or "there is no prompt of it"
+        shown = prompts_of(await self._store.outbound_by("subject", approval.id))
+        lost = [why for prompts in shown.values() if (why := why_lost(prompts)) is not None]
+        return None if len(lost) < len(shown) else "; ".join(lost) or "there is no prompt of it"
 
     async def update(self, approval: Approval) -> None:
         """See hub/approvals/escalation.py."""
@@ -104,9 +105,20 @@ class ApprovalPrompts:
             approval = await self._store.get_approval(approval.id) or approval
             for subject in (approval.id, notice_of(approval.id)):
                 rows = await self._store.outbound_by("subject", subject)
-                drafts = [draft for row in first_prompts(rows) for draft in self._rewritten(approval, row, rows)]
+                shown = prompts_of(rows).values()
+                drafts = [draft for prompts in shown for draft in self._rewritten(approval, prompts, rows)]
                 if drafts:
                     await self._outbox.write(drafts)
+
+    async def show_anew(self, approval: Approval, account: Account, *, before: float) -> None:
+        """See hub/approvals/escalation.py."""
+        async with self._lock:
+            found = await self._store.get_approval(approval.id)
+            rows = await self._store.outbound_by("subject", approval.id, account=account)
+            due = [prompts[-1] for prompts in prompts_of(rows).values() if is_due(prompts, before=before)]
+            if due and found is not None and found.state == "pending":
+                # In one commit: after a crash each prompt has both or none.
+                await self._outbox.write([draft for row in due for draft in self._anew(found, row)])
 
     def who_may(self, approval: Approval, conversation: str) -> frozenset[str]:
         """The people (CHANNEL:ID) who may answer this request in this conversation."""
@@ -153,25 +165,39 @@ class ApprovalPrompts:
         body = _fitting(lambda size: text, self._configured.plugin_for(turn.channel, turn.account, turn.peer))
         return [self._draft(chat, SendText(turn.peer, body), approval, notice_of(approval.id))]
 
-    def _rewritten(self, approval: Approval, row: OutboundRow, rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
-        """The edit of one prompt, or a new text on a channel without edits. Nothing if it was written already."""
-        plugin = self._configured.plugins.get(row.channel)
-        if plugin is None or _why_lost(row) is not None:
+    def _anew(self, approval: Approval, row: OutboundRow) -> list[OutboundDraft]:
+        """The prompt once more, and an edit of the one before, which says so and keeps its buttons."""
+        chat, plugin = _chat_of(row), self._configured.plugins[row.channel]
+        drafts = self._prompt(approval, chat)
+        if _can_edit(row, plugin):
+            body = _fitting(lambda size: f"{ANEW}\n\n{self._text(approval, size, plugin)}", plugin)
+            drafts.append(self._draft(chat, self._edit(approval, row, body), approval, anew(approval.id)))
+        return drafts
+
+    def _rewritten(self, approval: Approval, prompts: Sequence[OutboundRow], rows: Sequence[OutboundRow]) -> list[OutboundDraft]:
+        """The edits of the prompts of one chat; of the newest alone while it is pending. On a channel without edits: a new text.
+        Nothing that was written already."""
+        seen = [row for row in prompts if row.state not in NEVER_SEEN]
+        plugin = self._configured.plugins.get(prompts[0].channel)
+        if plugin is None or not seen:
             return []
-        is_notice = row.subject != approval.id
-        # A row of unknown outcome has no message id for an edit.
-        edits = plugin.edits and row.state != "unknown"
-        if not edits and (is_notice or approval.state == "pending"):
-            return []
+        newest, is_notice, is_pending = seen[-1], prompts[0].subject != approval.id, approval.state == "pending"
         body = _fitting(lambda size: self._outcome(approval, size, brief=is_notice, plugin=plugin), plugin)
-        if any(other.conversation == row.conversation and other.payload.body == body for other in rows):
-            return []
-        choices = self._choices(approval) if approval.state == "pending" and plugin.buttons else ()
+        chat, subject = _chat_of(newest), newest.subject or approval.id
+        said = [row for row in rows if row.conversation == newest.conversation and row.payload.body == body]
+        payloads: list[OutboundPayload] = []
+        for row in seen[-1:] if is_pending else seen:
+            if _can_edit(row, plugin):
+                if not any(one is row or not isinstance(one.payload, EditText) or one.payload.of == row.id for one in said):
+                    payloads.append(self._edit(approval, row, body))
+            elif row is newest and not (is_notice or is_pending or said):
+                payloads.append(SendText(row.payload.peer, body))
+        return [self._draft(chat, payload, approval, subject) for payload in payloads]
+
+    def _edit(self, approval: Approval, row: OutboundRow, body: RichText) -> EditText:
+        choices = self._choices(approval) if approval.state == "pending" and self._configured.plugins[row.channel].buttons else ()
         instead = _in_words(approval) if choices else ""
-        edit = EditText(row.payload.peer, body, of=row.id, choices=choices, instead=instead)
-        fresh = SendText(row.payload.peer, body)
-        chat = ConversationId(AccountId(row.channel, row.account), row.payload.peer)
-        return [self._draft(chat, edit if edits else fresh, approval, row.subject or approval.id)]
+        return EditText(row.payload.peer, body, of=row.id, choices=choices, instead=instead)
 
     def _draft(self, chat: ConversationId, payload: OutboundPayload, approval: Approval, subject: str) -> OutboundDraft:
         return OutboundDraft(
@@ -236,14 +262,6 @@ def notice_of(approval_id: str) -> str:
     return f"{approval_id}/notice"
 
 
-def first_prompts(rows: Sequence[OutboundRow]) -> list[OutboundRow]:
-    """The first row of each conversation, which is the prompt. The later rows are its edits."""
-    first: dict[str, OutboundRow] = {}
-    for row in rows:
-        first.setdefault(row.conversation, row)
-    return list(first.values())
-
-
 def _chat(name: str) -> ConversationId:
     """A chat as the configuration names it: CHANNEL:ACCOUNT:KIND:ID, the id as it is, with its colons."""
     channel, account, kind, peer_id = name.split(":", 3)
@@ -285,9 +303,13 @@ def _shown_input(approval: Approval, size: int) -> str:
     )
 
 
-def _why_lost(row: OutboundRow) -> str | None:
-    """Why nobody will see this row; None: somebody may."""
-    return f"it could not be shown: {row.reason or row.state}" if row.state in NEVER_SEEN else None
+def _chat_of(row: OutboundRow) -> ConversationId:
+    return ConversationId(AccountId(row.channel, row.account), row.payload.peer)
+
+
+def _can_edit(row: OutboundRow, plugin: ChannelPlugin) -> bool:
+    """A row of unknown outcome has no message id for an edit."""
+    return plugin.edits and row.state != "unknown"
 
 
 def _pretty(text: str) -> str:

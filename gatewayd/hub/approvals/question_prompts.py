@@ -3,16 +3,19 @@
 from collections.abc import Collection, Sequence
 from typing import assert_never
 
-import msgspec
+from msgspec.structs import replace
 
+from gatewayd.hub.approvals.shown import ANEW
 from gatewayd.hub.outbox.drafts import draft_texts
 from gatewayd.kit.text.visible import visible
 from gatewayd.model.config import AccountFrame
+from gatewayd.model.ids import AccountId, ConversationId
 from gatewayd.model.message.edits import merge_edits
 from gatewayd.model.message.envelope import InboundEnvelope, Writer
 from gatewayd.model.message.payload import Choice, EditText, OutboundPayload
 from gatewayd.model.message.roles import role_of
 from gatewayd.model.records.question import Option, Question, QuestionRow
+from gatewayd.model.subject import anew
 from gatewayd.ports.channel import ChannelPlugin
 from gatewayd.ports.store import InboundRow, OutboundDraft, OutboundRow
 
@@ -67,7 +70,7 @@ def with_choices(payload: OutboundPayload, row: QuestionRow) -> OutboundPayload:
     options = () if row.question.multiple else row.question.options
     rows = [(Choice(_button(option, number), f"qu:{row.id}:{number}"),) for number, option in enumerate(options)]
     rows.append((Choice("Skip", f"qu:{row.id}:skip"),))
-    return msgspec.structs.replace(payload, choices=tuple(rows), instead="Answer with your next message.")
+    return replace(payload, choices=tuple(rows), instead="Answer with your next message.")
 
 
 def _button(option: Option, number: int) -> str:
@@ -86,11 +89,35 @@ def text_of(question: Question) -> str:
     return "\n".join(lines) + f"\n\n{hint}, or `{SKIP}`."
 
 
+def prompt(row: QuestionRow, chat: ConversationId, plugin: ChannelPlugin) -> list[OutboundDraft]:
+    """The question in a chat. The last of the rows has its buttons, and its id as the subject."""
+    own, peer = chat.account, chat.peer
+    *before, last = draft_texts(own.channel, own.name, peer, text_of(row.question), plugin, turn_id=row.turn_id)
+    payload = with_choices(last.payload, row) if plugin.buttons else last.payload
+    return [*before, replace(last, payload=payload, subject=row.id)]
+
+
 def rewritten(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin) -> OutboundDraft:
-    text = f"{visible(row.question.text)[:1000]}\n\n{_outcome(row)}"
+    """The edit of a prompt that shows how the question has ended."""
+    return OutboundDraft(
+        shown.channel, shown.account, shown.conversation, _edit(row, shown, plugin, _outcome(row)), row.turn_id, row.id
+    )
+
+
+def shown_anew(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin) -> list[OutboundDraft]:
+    """The question once more, and an edit of the prompt before, which says so and keeps its buttons."""
+    drafts = prompt(row, ConversationId(AccountId(shown.channel, shown.account), shown.payload.peer), plugin)
+    # A row of unknown outcome has no message id for an edit.
+    if plugin.edits and shown.state != "unknown":
+        edit = with_choices(_edit(row, shown, plugin, ANEW), row)
+        drafts.append(OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, anew(row.id)))
+    return drafts
+
+
+def _edit(row: QuestionRow, shown: OutboundRow, plugin: ChannelPlugin, note: str) -> EditText:
+    text = f"{visible(row.question.text)[:1000]}\n\n{note}"
     [first, *_] = draft_texts(shown.channel, shown.account, shown.payload.peer, text, plugin)
-    edit = EditText(shown.payload.peer, first.payload.body, of=shown.id)
-    return OutboundDraft(shown.channel, shown.account, shown.conversation, edit, row.turn_id, row.id)
+    return EditText(shown.payload.peer, first.payload.body, of=shown.id)
 
 
 def _outcome(row: QuestionRow) -> str:

@@ -11,21 +11,20 @@ from functools import partial
 from typing import Final
 
 import anyio
-import msgspec
 import structlog
 from msgspec import Struct
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.hub.approvals.question_prompts import answers_of, as_it_reads, fits, may_answer, rewritten, text_of, with_choices
+from gatewayd.hub.approvals.question_prompts import answers_of, as_it_reads, fits, may_answer, prompt, rewritten, shown_anew
+from gatewayd.hub.approvals.shown import edits_of, is_due, prompts_of, why_lost
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
-from gatewayd.hub.outbox.drafts import draft_texts
 from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.outbox.outcomes import ReplyOutcomes
 from gatewayd.kit.text import sanitise
 from gatewayd.model.errors import StoreRefused
 from gatewayd.model.ids import ConversationId
-from gatewayd.model.lifecycle import NEVER_SEEN, QuestionEnd, QuestionState
+from gatewayd.model.lifecycle import QuestionEnd, QuestionState
 from gatewayd.model.message.envelope import InboundEnvelope, Writer
 from gatewayd.model.records.question import Option, Question, QuestionRow
 from gatewayd.ports.agent import TurnRequest
@@ -35,6 +34,7 @@ _log = structlog.get_logger("gatewayd.questions")
 _OPTIONS_MAX = 20
 _TEXT_MAX = 4000
 _VOID_MAX = 1000
+_EVERYTHING = 10_000_000
 _FOUND_AGAIN: Final[Mapping[QuestionState, bool]] = {
     "pending": True,
     "answered": True,
@@ -91,6 +91,8 @@ class QuestionDesk:
         self._slots_used = 0
         self._open: dict[str, OpenQuestion] = {}
         self._asked = Wakeup()
+        # Between the look at the prompts and the write. Two tasks at once would write beside each other.
+        self._lock = anyio.Lock()
 
     @property
     def _seconds(self) -> float:
@@ -110,7 +112,7 @@ class QuestionDesk:
 
     async def load(self, live_turns: Collection[str | None], accounts: Collection[Account]) -> None:
         """At the start, withdraw the questions of these accounts whose turn is gone."""
-        for row in await self._store.pending_questions(limit=10_000_000, accounts=accounts):
+        for row in await self._store.pending_questions(limit=_EVERYTHING, accounts=accounts):
             if row.turn_id not in live_turns:
                 await self._end(row, "withdrawn")
 
@@ -267,7 +269,7 @@ class QuestionDesk:
     async def _show(self, mine: OpenQuestion, turn: TurnRequest) -> None:
         row = mine.row
         shown = await self._store.outbound_by("subject", row.id)
-        if shown and shown[0].state in NEVER_SEEN:
+        if any(why_lost(prompts) is not None for prompts in prompts_of(shown).values()):
             mine.note_lost()
         for each in shown:
             if each.receipt is not None and each.receipt.message_id is not None:
@@ -275,21 +277,31 @@ class QuestionDesk:
         if shown:
             return  # before the restart
         plugin = self._configured.plugin_for(turn.channel, turn.account, turn.peer)
-        *before, last = draft_texts(turn.channel, turn.account, turn.peer, text_of(row.question), plugin, turn_id=turn.turn_id)
-        payload = with_choices(last.payload, row) if plugin.buttons else last.payload
-        drafts = [*before, msgspec.structs.replace(last, payload=payload, subject=row.id)]
-        await self._outbox.write(drafts)
+        await self._outbox.write(prompt(row, turn.conversation, plugin))
         self._events.emit("question.pending", id=row.id, turn_id=row.turn_id, session_key=row.session_key)
 
     async def rewrite(self, row: QuestionRow) -> None:
         """Replace the buttons by the outcome, once. If the store refuses, that does no harm."""
         try:
-            shown = await self._store.outbound_by("subject", row.id)
-            plugin = self._configured.plugins.get(shown[0].channel) if len(shown) == 1 else None
-            if plugin is not None and plugin.edits:
-                await self._outbox.write([rewritten(row, shown[0], plugin)])
+            async with self._lock:
+                rows = await self._store.outbound_by("subject", row.id)
+                shown = [each for prompts in prompts_of(rows).values() for each in prompts if not edits_of(each, rows)]
+                plugin = self._configured.plugins.get(shown[0].channel) if shown else None
+                if plugin is not None and plugin.edits:
+                    await self._outbox.write([rewritten(row, each, plugin) for each in shown])
         except StoreRefused as error:
             _log.warning("question_not_updated", question=row.id, reason=error.reason)
+
+    async def show_anew(self, account: Account, *, before: float) -> None:
+        """Show the open questions once more where they have buttons in the chats of this account, and were not sent since
+        ``before``, in Unix seconds."""
+        for row in await self._store.pending_questions(limit=_EVERYTHING, accounts=[account]):
+            async with self._lock:
+                rows = await self._store.outbound_by("subject", row.id, account=account)
+                due = [prompts[-1] for prompts in prompts_of(rows).values() if is_due(prompts, before=before)]
+                if due and (await self.get(row)).state == "pending":
+                    plugin = self._configured.plugin_for(*account, due[0].payload.peer)
+                    await self._outbox.write([draft for shown in due for draft in shown_anew(row, shown, plugin)])
 
 
 class UserQuestions:

@@ -13,7 +13,8 @@ import anyio
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.hub.approvals.desk import ApprovalDesk
-from gatewayd.hub.approvals.prompts import ApprovalPrompts, first_prompts, whole_text
+from gatewayd.hub.approvals.prompts import ApprovalPrompts, whole_text
+from gatewayd.hub.approvals.shown import prompts_of
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
 from gatewayd.hub.inbox.backlog import Backlog
@@ -177,15 +178,16 @@ class ApprovalResponses:
         """Why this person may not answer this request in this chat; None: they may."""
         here = envelope.conversation
         names = {str(here), str(ConversationId(here.account, here.peer.whole))}
-        prompts = first_prompts(await self._store.outbound_by("subject", approval.id))
+        shown = prompts_of(await self._store.outbound_by("subject", approval.id))
         # A platform may not name the thread of a message that is not visible any more. Its id identifies the prompt then.
-        prompt = next((prompt for prompt in prompts if prompt.conversation in names or _bears(prompt, envelope)), None)
-        if prompt is None:
+        prompts = [row for each in shown.values() for row in each if row.conversation in names or _bears(row, envelope)]
+        if not prompts:
             return "elsewhere"
-        known = None if prompt.receipt is None else prompt.receipt.message_id
-        if envelope.kind == "button" and known not in (None, envelope.message_id):
+        if envelope.kind == "button":
+            prompts = [row for row in prompts if _message_of(row) in (None, envelope.message_id)]
+        if not prompts:
             return "forged"
-        if _identity(envelope) not in self._prompts.who_may(approval, prompt.conversation):
+        if _identity(envelope) not in self._prompts.who_may(approval, prompts[0].conversation):
             return "not_an_approver"
         return None
 
@@ -210,8 +212,13 @@ def _bears(prompt: OutboundRow, envelope: InboundEnvelope) -> bool:
     """Whether a button press belongs to this prompt."""
     peer, own = envelope.peer, prompt.payload.peer
     same_chat = (prompt.channel, prompt.account, own.kind, own.id) == (envelope.channel, envelope.account, peer.kind, peer.id)
-    known = None if prompt.receipt is None else prompt.receipt.message_id
+    known = _message_of(prompt)
     return envelope.kind == "button" and same_chat and known is not None and known == envelope.message_id
+
+
+def _message_of(prompt: OutboundRow) -> str | None:
+    """None: the platform's id of the message is not known."""
+    return None if prompt.receipt is None else prompt.receipt.message_id
 
 
 def _identity(envelope: InboundEnvelope) -> str:

@@ -72,7 +72,8 @@ class ChannelPlugin(Struct, frozen=True):
 
     ``buttons``: SendText.choices are shown, and a press arrives as an envelope of the kind button (``text`` the choice's data,
     ``message_id`` the message it was under, ``press`` the platform's id of the press); without it a text says what to write
-    instead.
+    instead. ``repeats_presses`` False: a press that came while nobody listened is lost. The hub shows what waits for a press anew
+    whenever the account is connected again, after a start, too.
 
     ``webhook``: the channel may implement ReceivesWebhooks, for the ``webhook_methods``. A platform that verifies
     a webhook asks by GET. An answer comes within ``webhook_answer_seconds``, which is below what the platform waits.
@@ -107,6 +108,7 @@ class ChannelPlugin(Struct, frozen=True):
     reconciles: bool = False
     one_account: bool = False
     buttons: bool = False
+    repeats_presses: bool = True
     edits: bool = False
     grows: bool = False
     files: bool = False

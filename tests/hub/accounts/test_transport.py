@@ -65,6 +65,27 @@ async def test_an_interruption_is_said_and_sends_wait_for_its_end(tmp_path: Path
         assert await street.told() == ["starting", "connected", "interrupted", "connected"]
 
 
+async def test_each_connection_after_a_gap_is_told_once(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with silent_street(tmp_path) as (street, reporters):
+        reporters[0].interrupted("too early to count")
+        for _ in range(2):
+            await trio.sleep(1)
+            reporters[0].connected()
+        for reason in ("cut", "still cut"):
+            await trio.sleep(1)
+            reporters[0].interrupted(reason)
+        for _ in range(2):
+            await trio.sleep(1)
+            reporters[0].connected()
+        assert street.gaps == [("main", 2), ("main", 6)]
+        await street.manager.restart("loopback", "main")
+        await trio.sleep(1)
+        assert len(street.gaps) == 2
+        reporters[0].connected()
+        reporters[1].connected()
+        assert street.gaps[2:] == [("main", trio.current_time())]
+
+
 async def test_a_row_that_was_taken_before_the_interruption_is_put_back(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with silent_street(tmp_path) as (street, [reporter]):
         reporter.connected()

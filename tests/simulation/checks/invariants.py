@@ -12,6 +12,7 @@ from gatewayd.model.subject import is_about_reply, is_repetition
 from tests.simulation.checks.decisions import check_decisions
 from tests.simulation.checks.growth import check_growth, is_said
 from tests.simulation.checks.ledger import AskedRow, Ledger, OutRow
+from tests.simulation.checks.presses import check_presses
 from tests.simulation.outside.cores import UNFINISHED
 from tests.simulation.outside.platforms import Account, Identity, Shown, identity_of, place_of
 from tests.simulation.outside.troubles import ACCOUNTS_AWAY, AGENTS_AWAY
@@ -49,6 +50,7 @@ def check(world: "World", ledger: Ledger) -> None:
         _votes,
         _calm_account,
         check_decisions,
+        check_presses,
     ):
         rule(world, ledger)
 

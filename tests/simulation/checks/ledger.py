@@ -39,6 +39,7 @@ class OutRow(Struct, frozen=True):
     subject: str | None
     delivered_at: float | None
     read_at: float | None
+    sending_at: float | None
     payload: OutboundPayload
     message_id: str | None
 
@@ -112,7 +113,7 @@ def _turns(rows: list[InRow], was_in: set[tuple[str, str | None]]) -> dict[str, 
 
 
 def _outbound(connection: sqlite3.Connection) -> Iterator[OutRow]:
-    columns = "id, channel, account, state, reason, turn_id, subject, delivered_at, read_at, payload, receipt"
+    columns = "id, channel, account, state, reason, turn_id, subject, delivered_at, read_at, sending_at, payload, receipt"
     sql = f"SELECT {columns} FROM outbound ORDER BY id"  # noqa: S608
     decode, receipt_of = msgspec.json.Decoder(OutboundPayload).decode, msgspec.json.Decoder(Receipt).decode
     for *fields, payload, receipt in connection.execute(sql):

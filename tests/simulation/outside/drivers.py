@@ -99,11 +99,18 @@ class PolledChannel(_Sends):
         self._services = services
 
     async def listen(self, deliver: Deliver) -> None:
+        try:
+            await self._poll(deliver)
+        finally:
+            self._wire.account.note_away(self._wire.life)
+
+    async def _poll(self, deliver: Deliver) -> None:
         platform, life, connection = self._wire.account, self._wire.life, self._services.connection
         offset = int(await self._services.state.load(_OFFSET) or 1)
         connection.expect_silence(POLL_SECONDS * 3)
         while True:
             updates = await platform.get_updates(life, offset)
+            platform.note_listening(life)
             connection.connected(str(platform))
             connection.heard()
             if updates:
@@ -121,6 +128,7 @@ class PolledChannel(_Sends):
                 case "interrupted":
                     platform.count("connections interrupted")
                     connection.interrupted("the session has to be resumed")
+                    platform.note_away(life)
                     await trio.sleep(platform.weather.rng.choice((0.1, 5.0, 50.0, 100.0)))
                 case "lacks":
                     platform.count("connections that lack a part")

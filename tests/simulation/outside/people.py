@@ -56,6 +56,7 @@ class People:
         self._rng = rng
         self._scenario = scenario
         self._impatience = world.rng_of("impatience")
+        self._gaps = world.rng_of("gaps")
         self.presses: dict[tuple[str, int], str] = {}
         """Of every press: who may have pressed it (the account and the update's number)."""
 
@@ -98,7 +99,9 @@ class People:
             return
         text = shown.texts[-1]
         datas = [choice.data for row in shown.choices for choice in row]
-        if datas:
+        if datas and account.forgets_presses and self._gaps.random() < 0.4:
+            self._world.take_down(partial(self._press, account, shown, datas[0]), when="before a press")
+        elif datas:
             for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
                 self._press(account, shown, rng.choice(datas))
         if code := _CODE.search(text):
@@ -173,8 +176,9 @@ class People:
         rng = self._rng
         whose = rng.choices((*APPROVERS, self._somebody(shown.peer), _STRANGER), (4, 3, 2, 1))[0]
         for _ in range(rng.choice((1, 1, 2))):
-            update = account.happen("button", shown.peer, Sender(whose), data, message_id=shown.message_id)
-            self.presses[str(account), update.number] = whose
+            update = account.press(shown, Sender(whose), data)
+            if update is not None:
+                self.presses[str(account), update.number] = whose
 
     def write(self, account: Account, peer: Peer, word: str) -> None:
         sender = Sender(self._somebody(peer))

@@ -197,6 +197,15 @@ class Account:
         """Whether a driver raises what this raises. A server behind HTTP does not, and an edit that comes again is none to it."""
         self.gives_up: Callable[[], bool] = lambda: False
         """Whether a reply is given up after some attempts; the next life does not know what it was to wait for."""
+        self.forgets_presses = False
+        """Whether a press is lost that comes while nobody listens."""
+        self.lost_presses: list[tuple[str, float]] = []
+        """Under which message, and when."""
+        self.was_away = False
+        """Whether it was not in the configuration for a while."""
+        self.connections: list[tuple[float, Life]] = []
+        """When a gap ended, and in which life."""
+        self._listener: Life | None = None
         self.updates: list[Update] = []
         self.confirmed: set[int] = set()
         self.shown: dict[str, Shown] = {}
@@ -247,6 +256,24 @@ class Account:
     @property
     def unconfirmed(self) -> list[Update]:
         return [update for update in self.updates if update.number not in self.confirmed]
+
+    def note_listening(self, life: "Life") -> None:
+        if self._listener is not life:
+            self._listener = life
+            self.connections.append((self._now(), life))
+
+    def note_away(self, life: "Life") -> None:
+        if self._listener is life:
+            self._listener = None
+
+    def press(self, shown: Shown, sender: Sender, data: str) -> Update | None:
+        """A person presses a button. None: the press is lost."""
+        if self.forgets_presses and (self._listener is None or self._listener.dead):
+            self.count("presses lost while nobody listened")
+            self._trace.tell(str(self), f"loses a press of {sender.id} under {shown.message_id}")
+            self.lost_presses.append((shown.message_id, self._now()))
+            return None
+        return self.happen("button", shown.peer, sender, data, message_id=shown.message_id)
 
     def confirm(self, update: Update) -> None:
         self.confirmed.add(update.number)

@@ -115,6 +115,8 @@ class Troubles:
         self._world.count(ACCOUNTS_AWAY if isinstance(one, Account) else AGENTS_AWAY)
         self._world.trace.tell("operator", f"takes {one} away")
         self._world.away.add(one)
+        if isinstance(one, Account):
+            one.was_away = True
 
     def bring_back(self, one: Account | Core) -> None:
         """By a reload."""
