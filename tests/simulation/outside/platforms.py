@@ -218,7 +218,7 @@ class Account:
         self.late: Callable[[float, Callable[[], None]], None] = lambda seconds, effect: None
         self.fail: Callable[[Violation], None] = lambda violation: None
         self.count: Callable[[str], None] = lambda what: None
-        self._pauses: dict[tuple[object, ...], float] = {}
+        self._pauses: dict[tuple[object, ...], tuple[float, float]] = {}
         self._trace = trace
         self._now = now
         self._arrived = trio.Event()
@@ -342,9 +342,10 @@ class Account:
     async def _send(self, life: "Life", payload: OutboundPayload, key: str) -> Receipt:
         fate = self.weather.draw(SEND_FAULTS)
         version = self._version_of(payload)
+        began = self._now()
         await self._travel(life, fate)
         life.pass_point("before_call")
-        self._look_at_pause(payload, life)
+        self._look_at_pause(payload, life, began)
         self._meet(fate, life, payload)
         if fate == "hangs":
             await trio.sleep_forever()
@@ -416,9 +417,10 @@ class Account:
         fate = self.weather.draw(GROW_FAULTS)
         self.count("messages that grow: calls")
         self.on_growth()
+        began = self._now()
         await self._travel(life, fate)
         life.pass_point("before_call")
-        self._look_at_pause(payload, life)
+        self._look_at_pause(payload, life, began)
         self._meet(fate, life, payload)
         if fate == "hangs":
             await trio.sleep_forever()
@@ -483,9 +485,11 @@ class Account:
         await trio.sleep(self.weather.latency(fate))
         life.check_alive()
 
-    def _look_at_pause(self, payload: OutboundPayload, life: "Life") -> None:
-        """What was refused with a wish for a pause must not come again before, nor anything else where it goes."""
-        until = max((self._pauses.get(name, 0.0) for name in self._waits_as(payload, life)), default=0.0)
+    def _look_at_pause(self, payload: OutboundPayload, life: "Life", began: float) -> None:
+        """What was refused with a wish for a pause must not come again before, nor anything else where it goes. What was on its
+        way already could not know."""
+        pauses = [self._pauses[name] for name in self._waits_as(payload, life) if name in self._pauses]
+        until = max((until for since, until in pauses if since <= began), default=0.0)
         if self._now() < until - 0.001 and not life.dead:
             self.fail(
                 Violation("pauses are kept", f"{self} was sent {payload.body.text[:40]!r} {until - self._now():.1f} s early")
@@ -512,7 +516,7 @@ class Account:
         life.check_alive()
         wish = self.weather.rng.choice((None, 0.5, 3.0, 30.0, 149.0))
         if payload is not None and wish is not None and fate.startswith("limited"):
-            self._pauses.update(dict.fromkeys(self._waits_as(payload, life), self._now() + wish))
+            self._pauses.update(dict.fromkeys(self._waits_as(payload, life), (self._now(), self._now() + wish)))
             self.on_pause(self, payload.peer, wish)
         match fate:
             case "limited":
