@@ -117,9 +117,10 @@ class Receiver:
         self._state.note(*_named(message.channel, message.ts))
         if (why := self._why_not(message)) is not None:
             return Read(ignored=why)
-        # When a person changes a mention, Slack sends it as an app_mention again, beside the message_changed.
-        is_edit = bool(message.edited_at) and (is_mention or is_edit)
-        return self._written(message, "edit" if is_edit else "message", is_mention=is_mention, is_live=channel is None)
+        if is_mention and message.edited_at:
+            return Read(ignored="an edited mention: the edit comes as message_changed, which says what was there before")
+        edited_at = message.edited_at if is_edit else ""
+        return self._written(message, edited_at=edited_at, is_mention=is_mention, is_live=channel is None)
 
     def interaction(self, payload: bytes | Raw) -> Read:
         """A press of a button, or a shortcut."""
@@ -192,7 +193,12 @@ class Receiver:
             return Read(ignored=why)
         if not message.edited_at or (before is not None and before.edited_at == message.edited_at):
             return Read(ignored="a message that no person has edited: Slack has added something to it")
-        return self._written(message, "edit")
+        is_new = self._words(message).mentions_us and before is not None and not self._was_for_us(before, change.channel)
+        return self._written(message, edited_at=message.edited_at, is_new=is_new)
+
+    def _was_for_us(self, before: Message, channel: str) -> bool:
+        before = replace(before, channel=channel)
+        return self._place(before, is_edit=False, mentions_us=self._words(before).mentions_us)[1]
 
     def _deleted(self, change: Message, ts: str) -> Read:
         """The message that began a thread leaves a ``tombstone`` in its place."""
@@ -224,25 +230,27 @@ class Receiver:
             )
         )
 
-    def _written(self, message: Message, kind: InboundKind, *, is_mention: bool = False, is_live: bool = False) -> Read:
-        """What a person wrote: a new message, or a new text of one. ``is_live``: it comes now, and may answer what was missed."""
+    def _written(
+        self, message: Message, *, edited_at: str = "", is_new: bool = False, is_mention: bool = False, is_live: bool = False
+    ) -> Read:
+        """What a person wrote. ``edited_at``: it is a new text of a message. ``is_new``: that speaks to us for the first time, so
+        it is a message. ``is_live``: it comes now, and may answer what was missed."""
         where = _named(message.channel, message.ts)
         words = self._words(message)
         shared = [it for it in message.attachments if it.is_share]
         forwards = len(shared) == 1 and not words.text
-        peer, addressed = self._place(message, is_edit=kind == "edit", mentions_us=is_mention or words.mentions_us)
+        peer, addressed = self._place(message, is_edit=bool(edited_at), mentions_us=is_mention or words.mentions_us)
         if is_live and not addressed and message.root and self._seen.may_have_missed(message.channel, message.root):
             return Read(ignored="a reply, perhaps to a mention that was missed: both are read back")
         if addressed and peer.thread is not None:
             self._threads.join(message.channel, peer.thread, message.ts)
         elif message.root is not None:
             self._threads.touch(message.channel, message.root, message.ts)
-        edited_at = message.edited_at if kind == "edit" else ""
         files = (*message.files, *(file for it in shared for file in it.files))
         return self._read(
             replace(
                 self._envelope(
-                    kind,
+                    "edit" if edited_at and not is_new else "message",
                     f"{self._key(where)}:{edited_at}" if edited_at else self._key(where),
                     peer,
                     self._sender(message),

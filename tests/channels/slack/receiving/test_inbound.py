@@ -34,6 +34,10 @@ from tests.channels.slack.receiving.reading import (
 ROOT = "1699999000.000100"
 
 
+def _reply(**fields: Any) -> dict[str, Any]:
+    return said("and then?", ts="1700000009.000100", thread_ts=TS, parent_user_id=BOB, **fields)
+
+
 def test_a_direct_message() -> None:
     assert one(said("Hello\x00 world", channel=DIRECT)) == InboundEnvelope(
         channel="slack",
@@ -77,27 +81,47 @@ def test_a_mention_comes_twice_and_both_are_one_envelope(text: str) -> None:
     assert read(said(text), first).state == read(mention(text), second).state == {}
 
 
-def test_an_edited_mention_comes_twice_and_both_are_one_edit() -> None:
+def test_an_edit_of_a_mention() -> None:
     before = said(f"<@{US}> hi")
     receiver = receiver_of()
     message = one(before, receiver)
-    change = edited(before, f"<@{US}> hi there")
-    again = mention(f"<@{US}> hi there", edited={"user": ALICE, "ts": EDITED})
-    edit = one(change, receiver)
-    assert edit == one(again, receiver)
+    edit = one(edited(before, f"<@{US}> hi there"), receiver)
     assert (edit.kind, edit.text, edit.sent_at) == ("edit", "hi there", 1_700_000_050.0)
     assert edit.event_key == f"{TEAM}:{PLACE}:{TS}:{EDITED}"
     assert is_edit_of(edit, message)
+
+
+def test_an_edited_mention_comes_as_app_mention_again_which_says_too_little() -> None:
+    assert "message_changed" in ignored(mention(f"<@{US}> hi there", edited={"user": ALICE, "ts": EDITED}))
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("thread", [{}, {"thread_ts": ROOT, "parent_user_id": BOB}])
+def test_an_edit_that_adds_a_mention_is_a_message(thread: dict[str, Any], is_known: bool) -> None:
+    receiver, before = receiver_of(), said("hi", **thread)
+    if is_known:
+        assert not one(before, receiver).addressed
+    first = one(edited(before, f"<@{US}> hi"), receiver)
+    assert (first.kind, first.addressed, first.text) == ("message", True, "hi")
+    assert first.event_key == f"{TEAM}:{PLACE}:{TS}:{EDITED}"
+    assert first.peer == Peer("group", PLACE, thread.get("thread_ts", TS))
+    with_mention = {**before, "text": f"<@{US}> hi", "edited": {"user": ALICE, "ts": EDITED}}
+    second = one(edited(with_mention, f"<@{US}> hi there", at="1700000060.000000"), receiver)
+    assert second.kind == "edit"
+    assert is_edit_of(second, first)
+
+
+def test_an_edit_that_adds_a_mention_to_what_was_for_us_is_an_edit() -> None:
+    receiver, direct = receiver_of(), said("hi", channel=DIRECT)
+    assert one(edited(direct, f"<@{US}> hi"), receiver).kind == "edit"
+    one(said(f"<@{US}> hi", user=BOB), receiver)
+    assert one(edited(_reply(), f"<@{US}> and then?"), receiver).kind == "edit"
 
 
 def test_an_edit_that_takes_our_name_out_is_an_edit_of_the_same_message() -> None:
     receiver, before = receiver_of(), said(f"<@{US}> hi")
     message = one(before, receiver)
     assert is_edit_of(one(edited(before, "never mind"), receiver), message)
-
-
-def _reply(**fields: Any) -> dict[str, Any]:
-    return said("and then?", ts="1700000009.000100", thread_ts=TS, parent_user_id=BOB, **fields)
 
 
 def test_a_reply_in_a_thread_that_we_are_in_is_for_us() -> None:
