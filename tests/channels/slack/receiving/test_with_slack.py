@@ -39,6 +39,19 @@ async def test_each_payload_comes_over_some_connection_and_is_acknowledged(autoj
         assert [delivery.tried for delivery in slack.deliveries.all] == [[]] * 6
 
 
+async def test_what_waits_for_its_commit_is_not_acknowledged(autojump_clock: MockClock) -> None:
+    async with listening() as (slack, rig):
+        await slack.wait_connections()
+        alice = slack.add_user("alice")
+        rig.journal.gate = trio.Event()
+        slack.say(alice, slack.dm(alice), "hi")
+        await trio.sleep(1)
+        assert slack.outcomes() == ["waiting"]
+        rig.journal.gate.set()
+        await slack.wait_delivered()
+        assert texts(rig) == ["hi"]
+
+
 @pytest.mark.parametrize("connections", [1, 2])
 async def test_a_refresh_loses_nothing_and_sends_nothing_again(connections: int, autojump_clock: MockClock) -> None:
     async with listening(connections=connections) as (slack, rig):

@@ -61,6 +61,8 @@ async def test_another_message_with_the_same_words_is_not_it(autojump_clock: Moc
 async def test_it_is_found_among_many_in_small_pages(where: str, autojump_clock: MockClock) -> None:
     async with sending() as rig:
         peer = getattr(rig, where)
+        for at in range(20):
+            rig.slack.say(rig.alice, rig.general, f"before {at}", thread=peer.thread)
         since = await cut(rig, peer=peer)
         for at in range(40):
             rig.slack.say(rig.alice, rig.general, f"later {at}", thread=peer.thread)
