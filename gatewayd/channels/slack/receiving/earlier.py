@@ -36,8 +36,8 @@ class Recall:
         thread = envelope.peer.thread
         if thread is None:
             return ()
-        channel = await self._places.find(envelope.peer)
         asked = MessageId.parse(envelope.message_id)
+        channel = await self._places.find(envelope.peer) if asked is None else asked.channel
         messages = await self._read(channel, thread, None if asked is None else asked.ts, at_most)
         users = [message.user for message in messages if message.user]
         await self._people.learn(users, within_seconds=NAMES_SECONDS)

@@ -37,6 +37,9 @@ topic changed), or an app's."""
 MEET_SECONDS: Final = 0.7
 """Slack wants its acknowledgement within three seconds."""
 
+AHEAD_SECONDS: Final = 86_400.0
+"""Slack's clock may be so far ahead of ours. A later time must not count as received: nothing would be read back until then."""
+
 _SLACKBOT: Final = "USLACKBOT"
 _GONE: Final = frozenset({"tombstone", "hidden_by_limit"})
 _CHANGES: Final = frozenset({"message_changed", "message_replied"})
@@ -114,7 +117,9 @@ class Receiver:
             return self._deleted(message, message.deleted_ts)
         if message.subtype in _CHANGES or (message.subtype is None and bytes(message.message)):
             return self._changed(message)
-        self._state.note(*_named(message.channel, message.ts))
+        where = _named(message.channel, message.ts)
+        if float(where.ts) <= self._now() + AHEAD_SECONDS:
+            self._state.note(*where)
         if (why := self._why_not(message)) is not None:
             return Read(ignored=why)
         if is_mention and message.edited_at:

@@ -61,6 +61,7 @@ async def test_the_newest_are_kept(here: World) -> None:
         envelope = await asked(life, "now")
         found = await life.recall.earlier(envelope, at_most=3)
     assert [item.text for item in found] == ["37", "38", "39"]
+    assert slack.calls("conversations.open") == []
 
 
 @clocked

@@ -159,6 +159,16 @@ async def test_the_threads_that_we_are_in_are_known_after_a_restart() -> None:
     assert one(_reply(), receiver_of(state)).addressed
 
 
+def test_a_message_from_the_future_does_not_count_as_received() -> None:
+    state = SlackState(NoState())
+    receiver = receiver_of(state)
+    state.seen.close(state.seen.gap, NOW)
+    assert one(said("hi", channel=DIRECT, ts="9999999999.000100"), receiver).text == "hi"
+    assert state.seen.upto == NOW
+    one(said("hi", channel=DIRECT, ts=f"{NOW + 60:.6f}"), receiver)
+    assert state.seen.upto == NOW + 60
+
+
 def test_a_group_dm_is_a_group() -> None:
     envelope = one(said("hi", channel="G0GROUP") | {"channel_type": "mpim"})
     assert (envelope.peer, envelope.addressed) == (Peer("group", "G0GROUP"), False)
