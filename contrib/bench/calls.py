@@ -4,7 +4,6 @@ Threads of the store are not in it, and no call tells how long it takes: a figur
 Each count is the difference of two runs, one of them three times as long, so that the start is not in it.
 """
 
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,6 +24,6 @@ async def _in_all(directory: Path, chats: int, messages: int, env: Mapping[str, 
     await trio.Path(directory).mkdir()
     file = directory / "calls"
     path = f"{COUNTED}:{env['PYTHONPATH']}"
-    settings = Namespace(chats=chats, messages=messages, alone=1, warm_up=1)
-    await end_to_end.measure_gatewayd(directory, settings, {**env, "PYTHONPATH": path, "COUNT_CALLS_INTO": str(file)})
+    load = end_to_end.Load(chats, messages, alone=1, warm_up=1)
+    await end_to_end.measure_gatewayd(directory, "telegram", load, {**env, "PYTHONPATH": path, "COUNT_CALLS_INTO": str(file)})
     return int(await trio.Path(file).read_text())

@@ -1,6 +1,6 @@
 """This revision of gatewayd and another one, in turn, in one run.
 
-    contrib/bench/compare REV [--parts end_to_end,calls,ingest,agents,footprint] [--pairs 5] [--directory PATH]
+    contrib/bench/compare REV [--parts end_to_end,slack,calls,ingest,agents,footprint] [--pairs 5] [--directory PATH]
 
 REV is anything that git names a commit by. Its tree is laid into a temporary folder and runs with the Python and the packages of
 this one; the platforms, users and agents around both are those of this revision. One of the two begins each pair, in turn. A
@@ -36,10 +36,12 @@ Side = Mapping[str, str]
 
 
 class Part(Struct, frozen=True):
-    """One benchmark. ``run`` measures a revision, ``baseline`` the simplest thing, with some of the same names."""
+    """One benchmark. ``run`` measures a revision, ``baseline`` the simplest thing, with some of the same names. A revision
+    without the path ``needs`` cannot be measured."""
 
     run: Callable[[Path, Side], Awaitable[Figures]]
     baseline: Callable[[Path], Awaitable[Figures]] | None = None
+    needs: str = "gatewayd"
 
 
 def of_conversations(figures: end_to_end.Figures) -> Figures:
@@ -51,15 +53,27 @@ def of_conversations(figures: end_to_end.Figures) -> Figures:
 
 
 def end_to_end_part(options: Namespace) -> Part:
-    settings = Namespace(chats=options.chats, messages=options.messages, alone=options.alone, warm_up=min(50, options.alone))
+    load = end_to_end.Load(options.chats, options.messages, options.alone, min(50, options.alone))
+    return _conversations("telegram", load)
 
+
+def slack_part(options: Namespace) -> Part:
+    """In rounds of as many as Slack takes at once."""
+    most = end_to_end.USUAL["slack"]
+    load = end_to_end.Load(
+        min(options.chats, most.chats), 1, min(options.alone, most.alone), min(20, options.alone), rounds=options.messages
+    )
+    return _conversations("slack", load)
+
+
+def _conversations(channel: str, load: end_to_end.Load) -> Part:
     async def run(directory: Path, side: Side) -> Figures:
-        return of_conversations(await end_to_end.measure_gatewayd(directory, settings, side))
+        return of_conversations(await end_to_end.measure_gatewayd(directory, channel, load, side))
 
     async def baseline(directory: Path) -> Figures:
-        return of_conversations(await end_to_end.measure_baseline(directory, settings))
+        return of_conversations(await end_to_end.measure_baseline(directory, channel, load))
 
-    return Part(run, baseline)
+    return Part(run, baseline, needs=f"gatewayd/channels/{channel}")
 
 
 def calls_part(options: Namespace) -> Part:
@@ -125,6 +139,7 @@ def footprint_part(options: Namespace) -> Part:
 
 PARTS: Mapping[str, Callable[[Namespace], Part]] = {
     "end_to_end": end_to_end_part,
+    "slack": slack_part,
     "calls": calls_part,
     "ingest": ingest_part,
     "agents": agents_part,
@@ -177,7 +192,11 @@ async def compare_all(options: Namespace, directory: Path, tree: Path) -> None:
     print(f"{options.revision} -> here: medians of {options.pairs} pairs; the ratio is here by there", flush=True)
     sides = [{"PYTHONPATH": str(tree)}, {"PYTHONPATH": str(ROOT)}]
     for name in options.parts.split(","):
-        found, base = await compare(PARTS[name](options), sides, directory, options.pairs)
+        part = PARTS[name](options)
+        if not (tree / part.needs).exists():
+            print(f"{name:11} is left out: {options.revision} has no {part.needs}", flush=True)
+            continue
+        found, base = await compare(part, sides, directory, options.pairs)
         print("\n".join(tell(name, found, base)), flush=True)
     print(load())
 
@@ -187,9 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("revision", metavar="REV")
     parser.add_argument("--parts", default=",".join(PARTS), help="which, with commas between them")
     parser.add_argument("--pairs", type=int, default=5, help="how often each of the two is run")
-    parser.add_argument("--chats", type=int, default=100, help="end_to_end: users at once")
-    parser.add_argument("--messages", type=int, default=10, help="end_to_end: messages of each of them")
-    parser.add_argument("--alone", type=int, default=100, help="end_to_end: messages of the single user")
+    parser.add_argument("--chats", type=int, default=100, help="end_to_end, slack: users at once")
+    parser.add_argument("--messages", type=int, default=10, help="end_to_end, slack: messages of each of them")
+    parser.add_argument("--alone", type=int, default=100, help="end_to_end, slack: messages of the single user")
     parser.add_argument("--seconds", type=float, default=2.0, help="ingest: of a round; footprint: of rest before the look")
     parser.add_argument("--agents", default="echo,chat_completions,scripted_acp", help="agents: which, with commas between them")
     parser.add_argument("--turns", type=int, default=50, help="agents: turns in the one session")

@@ -1,11 +1,12 @@
 """What gatewayd costs while it has nothing to do: start to ready, memory, CPU.
 
     python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--modes poll webhook]
-                                      [--settle 5] [--seconds 30] [--directory PATH]
+                                      [--channels 1000] [--settle 5] [--seconds 30] [--directory PATH]
 
 Measured with one polling Telegram account, and with many idle accounts, polling and by webhook, against the tests' fake Bot
-API in this process. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its own
-aside) and then waits.
+API in this process. And with one account of Slack, before and after somebody has talked to it in many channels, each of which
+has a thread with a session then. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its
+own aside) and then waits.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import trio
 from msgspec import Struct
 
 from contrib.bench.figures import describe_machine, load, median, verdict
+from contrib.bench.platforms.slack import MOST_AT_ONCE, REST_SECONDS, slack_account
 from contrib.bench.processes import (
     Daemon,
     allow_many_files,
@@ -34,6 +36,7 @@ from contrib.bench.processes import (
     write_token,
 )
 from tests.fakes.bot_api import FakeBotApi
+from tests.fakes.slack_platform import FakeSlack
 
 CONNECT_SECONDS = 120.0
 PUBLIC_URL = "https://bench.example"
@@ -89,6 +92,33 @@ async def measure_idle(
         await trio.sleep(options.settle)
         percent = await cpu_percent(daemon.pid, options.seconds)
         return Idle(daemon.ready_after, rss_mib(daemon.pid), percent)
+
+
+class Known(Struct):
+    """MiB of a process with no channels, and at rest with those that it knows."""
+
+    before: float
+    after: float
+
+
+async def measure_channels(channels: int, directory: Path, settle: float, env: Mapping[str, str] | None = None) -> Known:
+    """A gatewayd in Slack. It is mentioned once in each channel, and answers."""
+    await trio.Path(directory).mkdir()
+    async with FakeSlack.serve() as slack:
+        account = slack_account(directory, slack, 'groups = ["*"]')
+        config = f'[gateway]\nbind = "127.0.0.1:0"\nlog_level = "warning"\n[agents.echo]\ncore = "echo"\n{account}'
+        async with run_gatewayd(config, directory, env=env) as daemon:
+            await wait_connected(daemon)
+            await trio.sleep(settle)
+            before = rss_mib(daemon.pid)
+            alice = slack.add_user("alice")
+            for first in range(0, channels, MOST_AT_ONCE):
+                for number in range(first, min(first + MOST_AT_ONCE, channels)):
+                    slack.say(alice, slack.add_channel(f"channel{number}", [alice]), f"<@{slack.bot_user}> hello")
+                await trio.sleep(REST_SECONDS)
+            await slack.wait_call("chat.postMessage", count=channels)
+            await trio.sleep(settle)
+            return Known(before, rss_mib(daemon.pid))
 
 
 async def measure_starts(starts: int, directory: Path) -> list[float]:
@@ -161,6 +191,13 @@ async def measure_all(program: Path, directory: Path, options: argparse.Namespac
         f"{one.percent:.2f} % CPU, {verdict(one.percent, at_most=0.3)}; {load()}",
         flush=True,
     )
+    if options.channels:
+        known = await measure_channels(options.channels, directory / "slack", options.settle)
+        print(
+            f"idle, Slack: {known.before:.1f} MiB; with {options.channels} channels known: {known.after:.1f} MiB, "
+            f"ratio {known.after / known.before:.2f}; {load()}",
+            flush=True,
+        )
     for mode in options.modes:
         many = await measure_idle(options.accounts, mode, directory / mode, options)
         print(
@@ -175,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--starts", type=int, default=7, help="how often it is started, with one account")
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--modes", nargs="+", choices=get_args(Mode), default=get_args(Mode), help="of the many accounts")
+    parser.add_argument("--channels", type=int, default=1000, help="of Slack, in which it is mentioned once; 0: it is left out")
     parser.add_argument("--settle", type=float, default=5.0, help="seconds to wait before that")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written")

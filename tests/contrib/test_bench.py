@@ -1,6 +1,7 @@
 """The benchmarks run, and say what they are read for. How fast anything is, is not asked here."""
 
 import re
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,12 +38,21 @@ def number(pattern: str, text: str) -> float:
 
 
 @pytest.mark.slow
-def test_end_to_end(run: Run) -> None:
-    said = run(end_to_end.main, "--chats", "3", "--messages", "2", "--alone", "3", "--warm-up", "1")
+@pytest.mark.parametrize(("channel", "messages", "rounds"), [("telegram", 2, 1), ("slack", 1, 2)])
+def test_end_to_end(run: Run, channel: str, messages: int, rounds: int) -> None:
+    size = ("--chats", "3", "--messages", str(messages), "--rounds", str(rounds), "--alone", "3", "--warm-up", "1")
+    said = run(end_to_end.main, "--channel", channel, *size)
     assert said.count("(3 messages)") == 2
     assert said.count("(6 messages)") == 2
-    assert number(r"durable replies per second: (\d+): (?:met|MISSED)", said) > 0
-    assert number(r"ratio of replies per second to poll and send: ([\d.]+)", said) > 0
+    assert number(r"ratios to the least code: p50 of one user ([\d.]+)", said) > 0
+    assert number(r"ratios to the least code: .* replies per second ([\d.]+)", said) > 0
+    assert bool(re.search(r"durable replies per second: \d+: (?:met|MISSED)", said)) == (channel == "telegram")
+
+
+def test_the_limits_of_slack_are_not_measured(run: Run) -> None:
+    with pytest.raises(ExceptionGroup) as raised:
+        run(end_to_end.main, "--channel", "slack", "--chats", "50", "--messages", "2", "--alone", "1", "--warm-up", "1")
+    assert raised.group_contains(RuntimeError, match="takes 80 replies at once")
 
 
 @pytest.mark.slow
@@ -54,10 +64,25 @@ def test_ingest(run: Run) -> None:
 
 @pytest.mark.slow
 def test_footprint(run: Run) -> None:
-    said = run(footprint.main, "--starts", "1", "--accounts", "2", "--modes", "webhook", "--seconds", "0.1", "--settle", "0")
+    said = run(
+        footprint.main,
+        "--starts",
+        "1",
+        "--accounts",
+        "2",
+        "--modes",
+        "webhook",
+        "--channels",
+        "2",
+        "--seconds",
+        "0.1",
+        "--settle",
+        "0",
+    )
     assert number(r"start to ready: ([\d.]+) s", said) > 0
     for what in ("idle, 1 account", "idle, 2 accounts, webhook"):
         assert number(rf"{what}: ([\d.]+) MiB", said) > 10
+    assert number(r"with 2 channels known: .* ratio ([\d.]+)", said) > 0.5
 
 
 def test_store(run: Run) -> None:
@@ -98,8 +123,14 @@ def test_compare(run: Run) -> None:
         "2",
     )
     said = run(compare.main, "HEAD", *few)
-    assert len(re.findall(r"-> +[\d.]+   ratio [\d.]+ \([\d.]+ to [\d.]+\)", said)) == 14
-    assert said.count("of the baseline's") >= 8
+    assert len(re.findall(r"-> +[\d.]+   ratio [\d.]+ \([\d.]+ to [\d.]+\)", said)) == 17
+    assert said.count("of the baseline's") >= 10
+
+
+async def test_compare_leaves_out_what_a_revision_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = Namespace(revision="v0", parts="slack", pairs=1, chats=1, messages=1, alone=1)
+    await compare.compare_all(options, tmp_path, tmp_path)
+    assert re.search(r"^slack +is left out: v0 has no gatewayd/channels/slack$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_compare_names_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

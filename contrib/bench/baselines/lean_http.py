@@ -13,24 +13,23 @@ _READ_BYTES = 65_536
 class Connection:
     """One request at a time."""
 
-    def __init__(self, stream: trio.SocketStream, host: str) -> None:
+    def __init__(self, stream: trio.SocketStream, host: str, token: str | None) -> None:
         self._stream = stream
-        self._host = host
+        authorization = "" if token is None else f"Authorization: Bearer {token}\r\n"
+        self._head = f"Host: {host}\r\nContent-Type: application/json\r\n{authorization}"
         self._begin()
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """:raises OSError: nobody listens there."""
+    async def open(cls, url: str, token: str | None = None) -> Self:
+        """``token`` goes into a header of each request. :raises OSError: nobody listens there."""
         parts = urlsplit(url)
         assert parts.hostname is not None
-        return cls(await trio.open_tcp_stream(parts.hostname, parts.port or 80), parts.netloc)
+        return cls(await trio.open_tcp_stream(parts.hostname, parts.port or 80), parts.netloc, token)
 
     async def post(self, path: str, body: bytes) -> bytes:
         """The body of the answer. :raises ConnectionError: it is cut, or its status is no success."""
         self._begin()
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
+        head = f"POST {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n"
         await self._stream.send_all(head.encode() + body)
         while not self._whole:
             data = await self._stream.receive_some(_READ_BYTES)
@@ -61,13 +60,14 @@ class Connection:
 class Connections:
     """Connections to one server: as many as are used at once, kept open."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, token: str | None = None) -> None:
         self._url = url
+        self._token = token
         self._free: list[Connection] = []
 
     async def post(self, path: str, body: bytes) -> bytes:
         """See :meth:`Connection.post`. A connection whose request failed is not used again."""
-        connection = self._free.pop() if self._free else await Connection.open(self._url)
+        connection = self._free.pop() if self._free else await Connection.open(self._url, self._token)
         answer = await connection.post(path, body)
         self._free.append(connection)
         return answer

@@ -1,0 +1,57 @@
+"""The networks of the end-to-end benchmark: their fakes in this process, and the people on them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Reply(Struct, frozen=True):
+    """What arrived at the network. ``at`` is Trio's clock at the receipt of the request."""
+
+    text: str
+    at: float
+    is_taken: bool
+
+
+Seen = Callable[[int, Reply], None]
+
+
+class Platform(Protocol):
+    """Chats are numbers from 0 on.
+
+    ``alone_in`` is in how many chats a single person writes, in turn. ``most_at_once`` is how many replies the network takes at
+    once, and ``rest_seconds`` the pause after which it takes so many again: its limits are in no figure.
+    """
+
+    alone_in: int
+    most_at_once: int | None
+    rest_seconds: float
+
+    def account(self, directory: Path) -> str:
+        """The account's tables in gatewayd's configuration, with its secrets in ``directory``. Everybody may write to it."""
+        ...
+
+    def baseline(self) -> Sequence[str]:
+        """The command of the least code that does the same work."""
+        ...
+
+    def say(self, chat: int, text: str) -> None:
+        """A person writes."""
+        ...
+
+    def watch(self, seen: Seen) -> None:
+        """``seen`` is called for each reply, with its chat."""
+        ...
+
+
+Open = Callable[[], AbstractAsyncContextManager[Platform]]
+
+
+def platforms() -> Mapping[str, Open]:
+    from contrib.bench.platforms.slack import open_slack
+    from contrib.bench.platforms.telegram import open_telegram
+
+    return {"telegram": open_telegram, "slack": open_slack}
