@@ -159,7 +159,7 @@ def _inline(text: str, spans: Sequence[Span]) -> Iterator[Block]:
         yield {"type": "link", "url": target, **({} if text == target else {"text": text}), **style}
         return
     at = 0
-    for start, end in _addresses(text) if "code" not in kinds else ():
+    for start, end in addresses_in(text) if "code" not in kinds else ():
         if at < start:
             yield {"type": "text", "text": text[at:start], **style}
         yield {"type": "link", "url": text[start:end], **style}
@@ -168,7 +168,7 @@ def _inline(text: str, spans: Sequence[Span]) -> Iterator[Block]:
         yield {"type": "text", "text": text[at:], **style}
 
 
-def _addresses(text: str) -> Iterator[tuple[int, int]]:
+def addresses_in(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of each address in a text: a text element of a rich text is literal, so apps make no link of it."""
     for found in _URL.finditer(text):
         url = found[0].rstrip(_NOT_AT_ITS_END)
