@@ -21,7 +21,7 @@ from gatewayd.channels.slack.receiving.inbound import Receiver
 from gatewayd.channels.slack.receiving.text import one_line
 from gatewayd.channels.slack.receiving.threads import SlackState
 from gatewayd.channels.slack.settings import SlackSettings
-from gatewayd.channels.slack.wire.events import Conversation, Conversations, HistoryPage, Message, decode_message
+from gatewayd.channels.slack.wire.events import Conversation, Conversations, HistoryPage, Message, decode_message, is_direct
 from gatewayd.kit.json import Malformed
 from gatewayd.kit.network.backfill import Fetched, Gap, Page
 from gatewayd.model.errors import SendRejected, TryAgain
@@ -149,7 +149,7 @@ class Backfill:
             except SendRejected as error:
                 self._unreadable[words] = (f"only those of which we know are read: {error.reason}", [])
                 for channel in self._threads.channels():
-                    if channel.startswith("D") == (kind == "im"):
+                    if is_direct(channel) == (kind == "im"):
                         found.setdefault(channel, ((self._threads.last_in(channel), 0.0), _Channel(channel, words, channel)))
         return [channel for _, channel in sorted(found.values(), key=lambda it: it[0], reverse=True)]
 

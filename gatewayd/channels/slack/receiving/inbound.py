@@ -24,7 +24,7 @@ from gatewayd.channels.slack.receiving.text import Words, one_line, quotation, w
 from gatewayd.channels.slack.receiving.threads import SlackState
 from gatewayd.channels.slack.sending.places import MessageId
 from gatewayd.channels.slack.settings import SlackSettings
-from gatewayd.channels.slack.wire.events import Callback, Event, File, Message, Reaction, Shared, decode_message
+from gatewayd.channels.slack.wire.events import Callback, Event, File, Message, Reaction, Shared, decode_message, is_direct
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Origin, Peer, Sender
@@ -129,7 +129,7 @@ class Receiver:
 
     def interaction(self, payload: bytes | Raw) -> Read:
         """A press of a button, or a shortcut."""
-        return self._asked(of_interaction(payload, self._quoted))
+        return self._asked(of_interaction(payload, self._quoted, opens_threads=self._opens_threads))
 
     def command(self, payload: bytes | Raw | Mapping[str, str]) -> Read:
         """A slash command: the JSON of a ``slash_commands`` frame, or the fields of the form."""
@@ -211,7 +211,7 @@ class Receiver:
         if gone.user and (why := self._why_not(gone)) is not None:
             return Read(ignored=f"a deletion of {why}")
         message = MessageId.parse(f"{change.channel}:{ts}")
-        if message is None or (_is_dm(change.channel) and not gone.user):
+        if message is None or (is_direct(change.channel) and not gone.user):
             return Read(ignored="a deletion of nobody knows what")
         peer = self._peer(message.channel, gone.user or "", gone.root)
         return self._read(
@@ -274,7 +274,7 @@ class Receiver:
     def _place(self, message: Message, *, is_edit: bool, mentions_us: bool) -> tuple[Peer, bool]:
         """Where a message is, and whether it is for us."""
         channel, root, threads = message.channel, message.root, self._threads
-        if _is_dm(channel):
+        if is_direct(channel):
             return self._peer(channel, message.user or "", root), True
         if root is not None:
             is_in = message.parent_user_id == self.bot.user_id or threads.has(channel, root)
@@ -284,7 +284,7 @@ class Receiver:
 
     def _peer(self, channel: str, user: str, root: str | None) -> Peer:
         """A direct message is named by the other person, because that is how people are configured."""
-        return Peer("dm", user, root) if _is_dm(channel) else Peer("group", channel, root)
+        return Peer("dm", user, root) if is_direct(channel) else Peer("group", channel, root)
 
     def _words(self, message: Message) -> Words:
         return words_of(message, own_id=self.bot.user_id, own_name=self.bot.name, name_of=self._people.name_of)
@@ -309,7 +309,7 @@ class Receiver:
         if isinstance(asked, str):
             return Read(ignored=asked)
         team = asked.team or self.bot.team
-        peer = self._peer(asked.channel or "D", asked.user, asked.thread)
+        peer = Peer("dm", asked.user) if asked.channel is None else self._peer(asked.channel, asked.user, asked.thread)
         envelope = self._envelope(
             asked.kind,
             f"{self.bot.team}:{asked.key}",
@@ -325,12 +325,12 @@ class Receiver:
     def _person(self, user: str, team: str, name: str | None = None) -> Sender:
         shown = self._people.name_of(user) or name
         if team != self.bot.team:
-            shown = f"{shown or user} (of the workspace {team})"
+            return Sender(user or "unknown", f"{one_line(shown or user)} (of the workspace {team})")
         return Sender(user or "unknown", one_line(shown) if shown else None)
 
     def _team_of(self, message: Message) -> str:
         """The workspace of who wrote it. A message of our own workspace need not say it."""
-        return one_line(message.user_team or message.team or message.source_team or self.bot.team)
+        return message.user_team or message.team or message.source_team or self.bot.team
 
     def _key(self, message: MessageId) -> str:
         return f"{self.bot.team}:{message}"
@@ -381,11 +381,6 @@ def _kind_of(file: File) -> AttachmentKind:
         return "voice"
     kinds: Mapping[str, AttachmentKind] = {"image": "photo", "audio": "audio", "video": "video"}
     return kinds.get((file.mimetype or "").partition("/")[0], "document")
-
-
-def _is_dm(channel: str) -> bool:
-    """ "Conversation object": the ids of direct messages begin with a D."""
-    return channel.startswith("D")
 
 
 def _named(channel: str, ts: str) -> MessageId:

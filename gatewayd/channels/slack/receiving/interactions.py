@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from gatewayd.channels.slack.receiving.text import one_line
 from gatewayd.channels.slack.sending.places import MessageId
-from gatewayd.channels.slack.wire.events import Command, Interaction, Message, decode_message
+from gatewayd.channels.slack.wire.events import Command, Interaction, Message, decode_message, is_direct
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.text import sanitise
 
@@ -42,8 +42,8 @@ Plain = Callable[[str], str]
 """mrkdwn as a person reads it."""
 
 
-def of_interaction(payload: bytes | Raw, quote: Quote) -> Asked | str:
-    """What was done; in words, why nothing comes of it.
+def of_interaction(payload: bytes | Raw, quote: Quote, *, opens_threads: bool) -> Asked | str:
+    """What was done; in words, why nothing comes of it. ``opens_threads``: a message of a channel is answered in its thread.
 
     :raises Malformed: it cannot be read who did what where.
     """
@@ -52,7 +52,7 @@ def of_interaction(payload: bytes | Raw, quote: Quote) -> Asked | str:
         case "block_actions":
             return _press(interaction)
         case "message_action" | "shortcut":
-            return _shortcut(interaction, quote)
+            return _shortcut(interaction, quote, opens_threads)
     return f"an interaction that is not used: {one_line(interaction.type)}"
 
 
@@ -85,7 +85,7 @@ def _press(interaction: Interaction) -> Asked | str:
     )
 
 
-def _shortcut(interaction: Interaction, quote: Quote) -> Asked:
+def _shortcut(interaction: Interaction, quote: Quote, opens_threads: bool) -> Asked:
     """ "Shortcuts": one that is called on a message has the message, and a global one has no place, so it is answered in a direct
     message. Both are commands by the name of their ``callback_id``."""
     user, message = interaction.user, None
@@ -95,6 +95,7 @@ def _shortcut(interaction: Interaction, quote: Quote) -> Asked:
         message = decode_message(interaction.message)
     name = "".join(one_line(interaction.callback_id, _LONGEST_NAME).split()) or "shortcut"
     channel = None if message is None or interaction.channel is None else interaction.channel.id
+    opens_here = opens_threads and channel is not None and not is_direct(channel)
     return Asked(
         "command",
         f"{channel}:{user.id}:{interaction.action_ts}",
@@ -102,7 +103,7 @@ def _shortcut(interaction: Interaction, quote: Quote) -> Asked:
         channel,
         f"/{name}" if message is None else f"/{name}\n{quote(message)}",
         interaction.action_ts,
-        thread=None if message is None else message.thread_ts or message.ts or None,
+        thread=None if message is None else message.thread_ts or (message.ts if opens_here else None),
         team=user.team_id,
         name=user.name or user.username,
         answer_with=interaction.response_url,

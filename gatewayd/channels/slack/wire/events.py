@@ -22,6 +22,11 @@ Ts = Annotated[str, Meta(pattern=r"^[0-9]{1,12}\.[0-9]{1,9}\Z")]
 """Unix seconds, which are the id of a message in its channel ("Retrieving messages", "Individual messages")."""
 
 
+def is_direct(channel: str) -> bool:
+    """Whether this is the id of a direct message: those begin with a D ("Conversation object")."""
+    return channel.startswith("D")
+
+
 class Authorization(Struct, frozen=True):
     """One installation that may see an event. Slack names one of them, which need not be ours ("Events API",
     "Authorizations")."""

@@ -306,6 +306,11 @@ def test_a_person_of_another_workspace_without_a_name_is_told_apart() -> None:
     assert one(said("hi", user="U0ZOE", team="T0OTHER")).sender.name == "U0ZOE (of the workspace T0OTHER)"
 
 
+def test_no_name_is_so_long_that_it_hides_where_somebody_is_from() -> None:
+    profile = {"display_name": "Z" * 500}
+    assert (one(said("hi", team="T0OTHER") | {"user_profile": profile}).sender.name or "").endswith(" (of the workspace T0OTHER)")
+
+
 @pytest.mark.parametrize(
     ("fields", "is_read"),
     [

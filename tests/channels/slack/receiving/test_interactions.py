@@ -142,6 +142,17 @@ def test_a_shortcut_on_a_message() -> None:
     assert URL not in repr(envelope)
 
 
+def test_where_a_shortcut_on_a_message_is_answered() -> None:
+    def place(payload: dict[str, Any], **settings: Any) -> Peer:
+        return one(receiver_of(**settings).interaction(json.dumps(payload).encode())).peer
+
+    in_thread = {**on_message()["message"], "thread_ts": ROOT}
+    assert place(on_message(), replies="channel") == Peer("group", PLACE)
+    assert place(on_message(channel={"id": DIRECT})) == Peer("dm", ALICE)
+    assert place(on_message(message=in_thread), replies="channel") == Peer("group", PLACE, ROOT)
+    assert place(on_message(message=in_thread, channel={"id": DIRECT})) == Peer("dm", ALICE, ROOT)
+
+
 def test_a_global_shortcut_is_answered_in_a_direct_message() -> None:
     envelope = one(read(shortcut()))
     assert (envelope.text, envelope.peer, envelope.answer_with) == ("/status", Peer("dm", ALICE), None)
