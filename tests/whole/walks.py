@@ -214,6 +214,9 @@ class SlackWalk(Walk):
 
     async def attach(self, gateway: Daemon) -> None:
         self._slack.set_request_urls(f"{gateway.url}/v1/webhooks/slack/main")
+        # What was written before an account was connected for the first time is not read back. This one may die on its way.
+        with suppress(httpx2.TransportError):
+            await gateway.wait_status(lambda snapshot: all(account.state == "connected" for account in snapshot.accounts))
 
     def say(self, chat: int, text: str) -> None:
         slack = self._slack
