@@ -49,11 +49,12 @@ async def test_a_slack_that_others_built_takes_our_files_and_gives_them_out(tmp_
             assert await files.fetch(Attachment("document", file["id"]), at_most_bytes=100_000) == services.files["n"]
             with pytest.raises(SendRejected, match="too large"):
                 await files.fetch(Attachment("document", file["id"]), at_most_bytes=1000)
-            assert await files.find_sent(payload, key="k1", since=0) is None  # it is known by its receipt
+            assert await files.find_sent(payload, key="k1", since=0) == receipt
             thread = message.ts
 
-        services.kept["file.k2"] = file["id"]  # as if its receipt had been lost
-        assert await files.find_sent(payload, key="k2", since=0) == receipt
+        another_life = Files(api, services, Places(api), at_most_bytes=1_000_000)
+        assert await another_life.find_sent(payload, key="k1", since=0) == receipt
+        assert await another_life.find_sent(payload, key="never", since=0) is None
         with pytest.raises(SendRejected, match="file_not_found"):
             await files.fetch(Attachment("document", "F0NONE"), at_most_bytes=1000)
         with pytest.raises(SendRejected, match="channel_not_found"):
