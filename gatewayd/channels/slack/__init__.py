@@ -13,6 +13,7 @@ PLUGIN = ChannelPlugin(
     webhook=True,
     webhook_answer_seconds=2.5,  # "Using the Events API", "Responding to events": within three seconds
     buttons=True,
+    repeats_presses=False,  # "Handling user interaction": what is not answered within three seconds is an error to the person
     edits=True,
     grows=True,
     files=True,

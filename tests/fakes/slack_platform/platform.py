@@ -214,6 +214,12 @@ class FakeSlack(People):
     def remove_scope(self, scope: str) -> None:
         self._parts.tokens.scopes -= {scope}
 
+    def renew_tokens(self, ending: str) -> None:
+        """From now on the app has other tokens, which end so; nobody accepts the old ones."""
+        tokens = self._parts.tokens
+        tokens.bot, tokens.app = f"{tokens.bot}{ending}", f"{tokens.app}{ending}"
+        self.bot_token, self.app_token = tokens.bot, tokens.app
+
     def set_token_state(self, state: Literal["active", "account_inactive", "token_revoked", "token_expired"]) -> None:
         """From now on each call answers with that error; "active" ends it."""
         self._parts.tokens.state = state

@@ -92,13 +92,13 @@ class Workspace:
         return found()[-1]
 
     async def wait_button(self, channel: str, label: str) -> str:
-        """The ts of a message of the bot with this button."""
+        """The ts of the newest message with this button, once there is one."""
+        await self.slack.wait_until(lambda: bool(self.with_button(channel, label)))
+        return self.with_button(channel, label)[-1]
 
-        def found() -> list[str]:
-            return [one["ts"] for one in self.slack.messages(channel) if label in buttons_of(one)]
-
-        await self.slack.wait_until(lambda: bool(found()))
-        return found()[-1]
+    def with_button(self, channel: str, label: str) -> list[str]:
+        """The ts of each message with this button, oldest first."""
+        return [one["ts"] for one in self.slack.messages(channel) if label in buttons_of(one)]
 
     def press(self, user: str, channel: str, ts: str, label: str) -> None:
         """Press the button with this label."""
@@ -127,10 +127,12 @@ def lacks_of(snapshot: Snapshot, account: str = "main") -> dict[str, str]:
     return {lack.what: lack.reason for lack in found.lacks}
 
 
-async def gatewayctl(gateway: Daemon, *words: str) -> str:
-    """What an operator is told by a command, which must succeed."""
+async def gatewayctl(gateway: Daemon, *words: str, code: int = 0) -> str:
+    """What an operator is told by a command, which ends with this code."""
     program = [sys.executable, "-c", "from gatewayd.cli.gatewayctl import main; raise SystemExit(main())"]
-    done = await trio.run_process([*program, "--state-dir", str(gateway.state_dir), *words], capture_stdout=True)
+    command = [*program, "--state-dir", str(gateway.state_dir), *words]
+    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert done.returncode == code, done.stderr.decode()
     return done.stdout.decode()
 
 

@@ -178,6 +178,36 @@ async def test_killed_while_a_prompt_is_open(tmp_path: Path, point: Point) -> No
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("pressed", [0, -1], ids=["older", "newer"])
+async def test_a_prompt_is_shown_anew_after_a_kill_and_either_counts_once(tmp_path: Path, pressed: int) -> None:
+    """It was pressed while nobody listened, and Slack tells of no press twice: the new prompt says that it waits still."""
+    async with bench_in(tmp_path, agent=APPROVERS) as (walk, bench):
+        place = walk.place
+        async with bench.start() as gateway:
+            walk.say(THREAD, "ask first")
+            first = await place.wait_button(place.general, "Allow once")
+            await gateway.wait_status(lambda snapshot: snapshot.outbox.ready == snapshot.outbox.sending == 0)
+            gateway.kill()
+            await gateway.wait()
+        await place.slack.wait_until(lambda: not place.slack.connections)
+        place.press(place.alice, place.general, first, "Allow once")
+        await place.slack.wait_delivered()
+        assert place.slack.outcomes()[-1] == "lost"
+        async with bench.start() as gateway:
+            await place.slack.wait_until(lambda: len(place.with_button(place.general, "Allow once")) == 2)
+            await gateway.wait_status(lambda snapshot: snapshot.outbox.ready == snapshot.outbox.sending == 0)
+            assert bench.effects() == []
+            for ts in (place.with_button(place.general, "Allow once")[pressed],) * 2:
+                place.press(place.alice, place.general, ts, "Allow once")
+            await place.wait_text(place.general, "re: ask first", thread=walk.root)
+            await place.slack.wait_until(lambda: not place.with_button(place.general, "Allow once"))
+            await bench.wait_quiet(gateway)
+            assert [effect.text for effect in bench.effects()] == ["ask first"]
+            assert len([text for text in walk.shown(THREAD) if f"Allowed by slack:{place.alice}" in text]) == 2
+            listed = await gateway.get("/v1/approvals?state=all")
+            assert len(listed["approvals"]) == 1  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("at", [*(point.name for point in UPLOAD), "sending", "called"])
 async def test_killed_while_a_file_goes_out(tmp_path: Path, at: str) -> None:
     async with bench_in(tmp_path) as (walk, bench):
