@@ -31,10 +31,11 @@ class WaitingMessage(Struct, frozen=True):
     intent: Intent
 
     def __lt__(self, other: "WaitingMessage") -> bool:
-        return self._rank < other._rank
+        return self.rank < other.rank
 
     @property
-    def _rank(self) -> tuple[bool, bool, int]:
+    def rank(self) -> tuple[bool, bool, int]:
+        """Rows of a lower rank come first."""
         return self.begun_in != self.route.session_key, self.begun_in is None, self.id
 
     @property
