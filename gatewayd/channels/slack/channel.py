@@ -11,6 +11,7 @@ from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.files import Files
 from gatewayd.channels.slack.identity import Identity, tell_scopes
 from gatewayd.channels.slack.receiving.backfill import Backfill
+from gatewayd.channels.slack.receiving.deliveries import in_turn
 from gatewayd.channels.slack.receiving.earlier import Recall
 from gatewayd.channels.slack.receiving.inbound import Bot, Receiver
 from gatewayd.channels.slack.receiving.people import People
@@ -63,6 +64,7 @@ class SlackChannel:
         receiver, state = await self.become(await self._identity.learn(self._api, me))
         await state.begin(self._services.now())
         tell_scopes(scopes, self._services.connection)
+        deliver = in_turn(deliver)
         fetch = partial(Backfill(self._api, self._services, self._settings, receiver, state).run, deliver)
         identity = f"@{me.user} in {me.team}"
         async with anyio.create_task_group() as group:

@@ -6,7 +6,7 @@ acknowledgement makes a duplicate, which the hub knows by its key, while an earl
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 import anyio
@@ -19,7 +19,7 @@ from gatewayd.channels.slack.receiving.inbound import Read, Receiver
 from gatewayd.channels.slack.wire.frames import Frame, is_rate_limited
 from gatewayd.kit.json import Malformed
 from gatewayd.model.message.envelope import InboundEnvelope
-from gatewayd.ports.channel import ChannelServices, Deliver
+from gatewayd.ports.channel import NO_STATE, ChannelServices, Deliver, DeliveryReport
 
 ANSWER_SECONDS: Final = 3.0
 """So long Slack waits for an acknowledgement (slackapi/python-slack-sdk issue 1280)."""
@@ -31,6 +31,23 @@ IN_ONE_COMMIT: Final = 100
 _SHOWN: Final = 40
 _LATE: Final = "acknowledgements"
 _FULL: Final = "waiting events"
+
+
+def in_turn(deliver: Deliver) -> Deliver:
+    """The same, one call after the other in the order in which they begin. What comes now and what is read back may be of one
+    conversation, and of two calls at once the hub promises no order."""
+    turn = anyio.Lock()
+
+    async def deliver_in_turn(
+        envelopes: Sequence[InboundEnvelope],
+        *,
+        state: Mapping[str, str] = NO_STATE,
+        reports: Sequence[DeliveryReport] = (),
+    ) -> None:
+        async with turn:
+            await deliver(envelopes, state=state, reports=reports)
+
+    return deliver_in_turn
 
 
 class Received(Struct, frozen=True):

@@ -179,3 +179,27 @@ async def test_a_peer_that_never_closes_does_not_hold_the_end_up(autojump_clock:
         slack.deafen(1)
         at = trio.current_time()
     assert trio.current_time() - at < 5
+
+
+async def test_what_comes_now_waits_for_what_was_missed_and_is_being_stored(autojump_clock: MockClock) -> None:
+    """Of two deliveries of one conversation at the same time the hub promises no order."""
+    async with FakeSlack.serve(now=now) as slack:
+        alice = slack.add_user("alice")
+        async with rig_for(slack) as rig, rig.listening():
+            await slack.wait_connections(2)
+            slack.say(alice, slack.dm(alice), "before")
+            await slack.wait_delivered()
+        slack.retry_events(False)
+        slack.say(alice, slack.dm(alice), "missed")
+        await trio.sleep(60)
+        async with rig_for(slack, kept=rig.services.kept) as again:
+            again.journal.gate = trio.Event()
+            async with again.listening():
+                await again.journal.wait_called()
+                assert again.journal.offered[-1].text == "missed"
+                slack.say(alice, slack.dm(alice), "now")
+                await trio.sleep(1)
+                again.journal.gate.set()
+                await again.journal.wait_event("the last one", lambda envelope: envelope.text == "now")
+            assert again.journal.overlapped is None
+            assert texts(again)[-2:] == ["missed", "now"]
