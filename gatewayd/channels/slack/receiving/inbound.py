@@ -12,7 +12,7 @@ A person of another workspace (Slack Connect) keeps the id that they have in Sla
 envelope's ``team`` is their own workspace, and their name says that they are not of ours.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Raw, Struct
@@ -20,14 +20,22 @@ from msgspec.structs import replace
 
 from gatewayd.channels.slack.receiving.interactions import Asked, of_command, of_interaction
 from gatewayd.channels.slack.receiving.people import People
-from gatewayd.channels.slack.receiving.text import Words, one_line, quotation, words_of, words_of_app, words_of_shared
+from gatewayd.channels.slack.receiving.text import (
+    Words,
+    attachments_of,
+    one_line,
+    quotation,
+    words_of,
+    words_of_app,
+    words_of_shared,
+)
 from gatewayd.channels.slack.receiving.threads import SlackState
 from gatewayd.channels.slack.sending.places import MessageId
 from gatewayd.channels.slack.settings import SlackSettings
-from gatewayd.channels.slack.wire.events import Callback, Event, File, Message, Reaction, Shared, decode_message, is_direct
+from gatewayd.channels.slack.wire.events import Callback, Event, Message, Reaction, Shared, decode_message, is_direct
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.message.earlier import Earlier
-from gatewayd.model.message.envelope import Attachment, AttachmentKind, InboundEnvelope, InboundKind, Origin, Peer, Sender
+from gatewayd.model.message.envelope import InboundEnvelope, InboundKind, Origin, Peer, Sender
 from gatewayd.ports.channel import AccountConfig
 
 SAID: Final = frozenset({None, "file_share", "me_message", "thread_broadcast"})
@@ -41,7 +49,6 @@ AHEAD_SECONDS: Final = 86_400.0
 """Slack's clock may be so far ahead of ours. A later time must not count as received: nothing would be read back until then."""
 
 _SLACKBOT: Final = "USLACKBOT"
-_GONE: Final = frozenset({"tombstone", "hidden_by_limit"})
 _CHANGES: Final = frozenset({"message_changed", "message_replied"})
 
 
@@ -82,6 +89,7 @@ class Receiver:
         self._account = account
         self._opens_threads = settings.replies == "thread"
         self._follows_threads = settings.thread_replies == "all"
+        self._back_seconds = 60.0 * settings.backfill_minutes
         self._state = state
         self._threads = state.threads
         self._seen = state.seen
@@ -245,7 +253,7 @@ class Receiver:
         shared = [it for it in message.attachments if it.is_share]
         forwards = len(shared) == 1 and not words.text
         peer, addressed = self._place(message, is_edit=bool(edited_at), mentions_us=is_mention or words.mentions_us)
-        if is_live and not addressed and message.root and self._seen.may_have_missed(message.channel, message.root):
+        if is_live and not addressed and message.root and self._may_have_missed(message.channel, message.root):
             return Read(ignored="a reply, perhaps to a mention that was missed: both are read back")
         if addressed and peer.thread is not None:
             self._threads.join(message.channel, peer.thread, message.ts)
@@ -270,6 +278,10 @@ class Receiver:
                 forwarded=self._origin(shared[0]) if forwards else None,
             )
         )
+
+    def _may_have_missed(self, channel: str, ts: str) -> bool:
+        """Whether a message is perhaps one that will be read back."""
+        return float(ts) > self._now() - self._back_seconds and self._seen.may_have_missed(channel, ts)
 
     def _place(self, message: Message, *, is_edit: bool, mentions_us: bool) -> tuple[Peer, bool]:
         """Where a message is, and whether it is for us."""
@@ -364,23 +376,6 @@ class Receiver:
 
     def _read(self, envelope: InboundEnvelope) -> Read:
         return Read((envelope,), state=self._state.unsaved())
-
-
-def attachments_of(files: tuple[File, ...]) -> Iterator[Attachment]:
-    """``ref`` is the id of the file, because only files.info knows how it can be fetched in a Slack Connect channel."""
-    for file in files:
-        if file.id and file.mode not in _GONE:
-            name = one_line(file.name or file.title or "", 250)
-            yield Attachment(_kind_of(file), one_line(file.id), name or None, file.mimetype, file.size)
-
-
-def _kind_of(file: File) -> AttachmentKind:
-    if file.mode == "external":
-        return "other"
-    if file.subtype == "slack_audio":
-        return "voice"
-    kinds: Mapping[str, AttachmentKind] = {"image": "photo", "audio": "audio", "video": "video"}
-    return kinds.get((file.mimetype or "").partition("/")[0], "document")
 
 
 def _named(channel: str, ts: str) -> MessageId:

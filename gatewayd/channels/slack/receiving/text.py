@@ -1,4 +1,4 @@
-"""The text of a message, as a person reads it. Pure.
+"""The text of a message, as a person reads it, and its files. Pure.
 
 People's messages have one ``rich_text`` block, where each element says what it is ("Rich text block"), and the same as mrkdwn in
 ``text`` ("Formatting message text"). The block is preferred, because its texts are literal, and it tells lists and code for what
@@ -11,14 +11,16 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from gatewayd.channels.slack.wire.events import Message, Shared
+from gatewayd.channels.slack.wire.events import File, Message, Shared
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.text import is_blank, sanitise
+from gatewayd.model.message.envelope import Attachment, AttachmentKind
 
 NameOf = Callable[[str], str | None]
 """The name of a user by their id, where it is known."""
 
 _DEEPEST: Final = 20
+_GONE: Final = frozenset({"tombstone", "hidden_by_limit"})
 _SAID_BY_APPS: Final = ("text", "fields", "elements", "title", "alt_text", "rows")
 _ENTITY: Final = re.compile(r"<([^<>]*)>")
 _AFTER_OUR_NAME: Final = " \t\n\u00a0:,"
@@ -80,6 +82,23 @@ def quotation(author: str, text: str) -> str:
 def one_line(text: str, at_most: int = 80) -> str:
     """A name that somebody gave to themselves: one line of a bounded length."""
     return " ".join(sanitise(text).split())[:at_most]
+
+
+def attachments_of(files: tuple[File, ...]) -> Iterator[Attachment]:
+    """``ref`` is the id of the file, because only files.info knows how it can be fetched in a Slack Connect channel."""
+    for file in files:
+        if file.id and file.mode not in _GONE:
+            name = one_line(file.name or file.title or "", 250)
+            yield Attachment(_kind_of(file), one_line(file.id), name or None, file.mimetype, file.size)
+
+
+def _kind_of(file: File) -> AttachmentKind:
+    if file.mode == "external":
+        return "other"
+    if file.subtype == "slack_audio":
+        return "voice"
+    kinds: Mapping[str, AttachmentKind] = {"image": "photo", "audio": "audio", "video": "video"}
+    return kinds.get((file.mimetype or "").partition("/")[0], "document")
 
 
 class _Render:

@@ -169,6 +169,24 @@ async def test_a_reply_that_comes_before_the_missed_mention_is_read_is_for_us(he
 
 
 @clocked
+async def test_a_reply_to_what_nobody_reads_back_is_told_at_once(here: World) -> None:
+    slack = here.slack
+    ann = slack.add_user("ann")
+    general = slack.add_channel("general", [ann])
+    await begin(here)
+    asked = slack.say(ann, general, f"{MENTION} a mention")
+    here.miss()
+    await pass_time(300)
+    slack.say(ann, general, "and this", thread=asked)
+    taken = here.taken
+    for minutes, texts in ((0, ["and this"]), (4, ["and this"]), (6, [])):
+        here.taken = taken
+        async with here.life(backfill_minutes=minutes) as life:
+            await life.hear()
+            assert [envelope.text for envelope in life.journal.envelopes] == texts
+
+
+@clocked
 async def test_threads_without_new_replies_cost_no_calls(here: World) -> None:
     slack = here.slack
     ann = slack.add_user("ann")
