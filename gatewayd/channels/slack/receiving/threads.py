@@ -216,8 +216,8 @@ class SlackState:
     def unsaved(self) -> Mapping[str, str]:
         """What is to be stored with the next envelopes.
 
-        Two deliveries at once may be committed in the other order. Then ``seen`` goes back for a moment, which a backfill makes
-        good (``backfill.OVERLAP_SECONDS``), and a thread that was joined by the other may be missing in the store until
+        By HTTP, two requests at once may be committed in the other order. Then ``seen`` goes back for a moment, which a backfill
+        makes good (``backfill.OVERLAP_SECONDS``), and a thread that was joined by the other may be missing in the store until
         something else is written about its shard.
         """
         seen = {self.seen_key: self.seen.value()} if self.seen.advance() else {}
