@@ -64,7 +64,7 @@ class SlackChannel:
         receiver, state = await self.become(await self._identity.learn(self._api, me))
         await state.begin(self._services.now())
         tell_scopes(scopes, self._services.connection)
-        deliver = in_turn(deliver)
+        deliver = in_turn(deliver, self._sender.places.learn_from)
         fetch = partial(Backfill(self._api, self._services, self._settings, receiver, state).run, deliver)
         identity = f"@{me.user} in {me.team}"
         async with anyio.create_task_group() as group:
@@ -134,7 +134,9 @@ class SlackChannel:
             return WebhookReply(status=404, body=b"this account uses Socket Mode")
         if self._webhook is None:
             return WebhookReply(status=503, body=b"Slack has not said yet who we are")
-        return self._webhook.receive(request)
+        reply = self._webhook.receive(request)
+        self._sender.places.learn_from(reply.envelopes)
+        return reply
 
     async def received(self, request: WebhookRequest, reply: WebhookReply) -> None:
         """See ``ports.channel.ReceivesWebhooks``."""

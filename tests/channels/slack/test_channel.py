@@ -6,13 +6,15 @@ from trio.testing import MockClock
 
 from gatewayd.channels.slack.identity import SCOPES
 from gatewayd.channels.slack.receiving.inbound import Bot
+from gatewayd.kit.text.markdown import render
 from gatewayd.model.errors import NeedsOperator, SendRejected, TryAgain
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
-from gatewayd.model.message.payload import Receipt, SendFile
+from gatewayd.model.message.payload import Receipt, SendFile, SendText
 from gatewayd.model.secret import Secret
 from gatewayd.ports.channel import WebhookRequest
 from tests.channels.slack.rig import now, rig_for
 from tests.fakes.slack_platform import FakeSlack
+from tests.fakes.slack_platform.platform import Mode
 
 CHALLENGE = msgspec.json.encode({"type": "url_verification", "challenge": "c1"})
 
@@ -90,6 +92,25 @@ async def test_another_token_does_not_inherit_who_the_first_one_was() -> None:
 async def test_socket_mode_takes_no_webhooks() -> None:
     async with FakeSlack.serve(now=now) as slack, rig_for(slack) as rig:
         assert rig.channel.receive(request_of(slack, CHALLENGE)).status == 404
+
+
+@pytest.mark.parametrize("mode", ["socket", "events"])
+async def test_who_has_written_is_answered_without_a_question_where(mode: Mode, autojump_clock: MockClock) -> None:
+    """Of conversations.open Slack takes 50 a minute: a hundred people who write at once would wait for a minute."""
+    async with FakeSlack.serve(now=now) as slack, rig_for(slack, mode=mode) as rig, rig.listening():
+        alice = slack.add_user("alice")
+        dm = slack.dm(alice)
+        if mode == "socket":
+            slack.say(alice, dm, "hello")
+            await rig.journal.wait_texts("hello")
+        else:
+            slack.drop_events()
+            slack.say(alice, dm, "hello")
+            reply = rig.channel.receive(request_of(slack, msgspec.json.encode(slack.deliveries.all[-1].payload)))
+            assert [envelope.text for envelope in reply.envelopes] == ["hello"]
+        await rig.channel.send(SendText(Peer("dm", alice), render("hi")), key="k")
+        assert slack.texts(dm) == ["hi"]
+        assert slack.calls("conversations.open") == []
 
 
 async def test_a_thread_cannot_be_told_before_it_is_known_who_we_are() -> None:

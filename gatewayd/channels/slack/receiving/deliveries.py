@@ -33,9 +33,9 @@ _LATE: Final = "acknowledgements"
 _FULL: Final = "waiting events"
 
 
-def in_turn(deliver: Deliver) -> Deliver:
+def in_turn(deliver: Deliver, seen: Callable[[Sequence[InboundEnvelope]], None]) -> Deliver:
     """The same, one call after the other in the order in which they begin. What comes now and what is read back may be of one
-    conversation, and of two calls at once the hub promises no order."""
+    conversation, and of two calls at once the hub promises no order. ``seen`` is told first."""
     turn = anyio.Lock()
 
     async def deliver_in_turn(
@@ -45,6 +45,7 @@ def in_turn(deliver: Deliver) -> Deliver:
         reports: Sequence[DeliveryReport] = (),
     ) -> None:
         async with turn:
+            seen(envelopes)
             await deliver(envelopes, state=state, reports=reports)
 
     return deliver_in_turn

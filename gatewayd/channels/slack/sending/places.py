@@ -2,6 +2,7 @@
 ("Retrieving messages", "Individual messages")."""
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Raw, Struct
@@ -9,7 +10,7 @@ from msgspec import Raw, Struct
 from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.wire.answers import Posted
 from gatewayd.kit.json import Malformed, decode
-from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.envelope import InboundEnvelope, Peer
 
 MOST_DIRECT_MESSAGES: Final = 10_000
 
@@ -64,6 +65,11 @@ class Places:
         """A message is in the conversation with this peer."""
         if peer.kind == "dm" and message is not None and message.channel.startswith("D"):
             self._note(peer.id, message.channel)
+
+    def learn_from(self, envelopes: Sequence[InboundEnvelope]) -> None:
+        """These have come: who is answered in a direct message needs no conversations.open, of which Slack takes 50 a minute."""
+        for envelope in envelopes:
+            self.learn(envelope.peer, MessageId.parse(envelope.message_id))
 
     async def find(self, peer: Peer) -> str:
         """The channel of a peer: for a user conversations.open, which opens a direct message or finds the one that there is.
