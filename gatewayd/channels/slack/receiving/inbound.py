@@ -38,7 +38,7 @@ from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import InboundEnvelope, InboundKind, Origin, Peer, Sender
 from gatewayd.ports.channel import AccountConfig
 
-SAID: Final = frozenset({None, "file_share", "me_message", "thread_broadcast"})
+SAID: Final = frozenset({None, "", "file_share", "me_message", "thread_broadcast"})
 """The subtypes of what people say ("message event", "Message subtypes"). All others are news of Slack's own (somebody joined, a
 topic changed), or an app's."""
 
@@ -123,7 +123,7 @@ class Receiver:
             message = replace(message, channel=channel)
         if message.subtype == "message_deleted":
             return self._deleted(message, message.deleted_ts)
-        if message.subtype in _CHANGES or (message.subtype is None and bytes(message.message)):
+        if message.subtype in _CHANGES or (not message.subtype and bytes(message.message)):
             return self._changed(message)
         where = _named(message.channel, message.ts)
         if float(where.ts) <= self._now() + AHEAD_SECONDS:

@@ -188,7 +188,7 @@ def test_a_reply_that_is_shown_in_the_channel_too_is_in_its_thread() -> None:
     assert one(reply).peer == Peer("group", PLACE, ROOT)
 
 
-@pytest.mark.parametrize("subtype", [None, "file_share", "me_message", "thread_broadcast"])
+@pytest.mark.parametrize("subtype", [None, "", "file_share", "me_message", "thread_broadcast"])
 def test_what_people_say(subtype: str | None) -> None:
     assert one(said("waves", subtype=subtype)).kind == "message"
 
