@@ -131,7 +131,7 @@ async def test_a_file_goes_to_a_person_and_into_a_thread() -> None:
             shown = slack.messages(channel)[-1]
             assert receipt == Receipt(f"{channel}:{shown['ts']}")
             assert (shown["files"][0]["name"], shown.get("thread_ts")) == ("report.txt", peer.thread)
-            assert await rig.channel.find_sent(SendFile(peer, "n", "report.txt", 5), key="k1", since=0) is None
+            assert await rig.channel.find_sent(SendFile(peer, "n", "report.txt", 5), key="k1", since=0) == receipt
 
 
 async def test_a_file_to_nobody_is_refused() -> None:
