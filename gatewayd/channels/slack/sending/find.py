@@ -1,6 +1,7 @@
 """Looks up what was sent: by the key in a message's metadata ("Message metadata"), which conversations.history returns with
 ``include_all_metadata``. A stream begins without metadata, so it is known by its thread, its author, its time and its words."""
 
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -26,6 +27,15 @@ SETTLE_SECONDS: Final = 2.0
 STREAM_WITHIN_SECONDS: Final = 60.0
 """The start of a stream is carried out within this time, or not at all."""
 
+_MARKUP: Final = (
+    re.compile(r"```+[^`\n]*\n(?P<shown>)"),  # the language of code
+    re.compile(r"\[(?P<shown>[^\n]*?)\]\([^()\s]*\)"),
+    re.compile(r"<(?:https?|mailto|tel):[^<>|\s]*\|(?P<shown>[^<>]*)>"),
+    re.compile(r"&(?:amp;)*(?:lt;|gt;|amp;)(?P<shown>)"),
+    re.compile(r":[a-z0-9_+-]+:(?P<shown>)"),  # Slack's name of an emoji
+)
+"""What of a text is markup, in markdown and in mrkdwn ("Formatting message text")."""
+
 
 def metadata_of(key: str) -> dict[str, Any]:
     """The metadata of a message with this key."""
@@ -41,6 +51,7 @@ class Found(Struct, frozen=True):
     team: Any = None
     user_team: Any = None
     text: Any = None
+    files: Any = None
     metadata: Any = None
 
     @property
@@ -120,11 +131,10 @@ class Finder:
         """Whether this may be the stream that ``payload`` began: of ours, without a key, of that time, and in these words."""
         me = self._me()
         is_ours = me is not None and (message.user == me.user_id or message.bot_id == me.bot_id)
-        if not is_ours or message.key is not None or not isinstance(message.text, str):
+        if not is_ours or message.key is not None or message.files or not isinstance(message.text, str):
             return False
         in_time = since - CLOCK_SECONDS <= float(message.ts) <= since + CLOCK_SECONDS + STREAM_WITHIN_SECONDS
-        said, meant = _letters(message.text), _letters(payload.body.text)
-        return in_time and (meant.startswith(said) or said.startswith(meant))
+        return in_time and _letters(payload.body.text).startswith(_letters(message.text))
 
     async def _messages(self, channel: str, thread: str | None, oldest: float) -> AsyncGenerator[Found, None]:
         """All messages since ``oldest``. :raises OutcomeUnknown: they are too many."""
@@ -147,4 +157,7 @@ class Finder:
 
 
 def _letters(text: str) -> str:
+    """The letters that are read in a text, whichever of its markup it has: that of markdown, that of mrkdwn, or none."""
+    for markup in _MARKUP:
+        text = markup.sub(r"\g<shown>", text)
     return "".join(letter for letter in text if letter.isalnum())

@@ -10,6 +10,7 @@ from gatewayd.channels.slack.sending.find import MOST_PAGES
 from gatewayd.model.errors import NeedsOperator, OutcomeUnknown, TryAgain
 from gatewayd.model.message.payload import EditText, Receipt, RichText, SendFile
 from tests.channels.slack.sending.rig import EPOCH, Rig, now, sending
+from tests.fakes.slack_platform import BOT, BOT_USER
 
 LONG_AGO = EPOCH - 60
 
@@ -205,6 +206,56 @@ async def test_a_stream_is_found_by_its_thread_author_time_and_words(autojump_cl
         assert rig.message(found)["text"].startswith("This is the beginning")
         assert await rig.find(since=since, text="Other words", **about) is None
         assert await rig.find(since=since - 3600, text=QUESTION, **about) is None, "of another time"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See [the docs](https://example.org/a_b) of it, which say. And",
+        "```python\nprint('<!channel>')\n```\n\nthat is all. And",
+        "Is a<b & c>d?\n\nThat depends. And",
+        "- *one*\n  - `two` 🎉\n\nand \u05e9\u05dc\u05d5\u05dd \u4f60\u597d. And",
+    ],
+)
+async def test_a_stream_is_found_whatever_its_markup_is(text: str, autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        about: dict[str, Any] = {"grows": True, "reply_to": rig.reply_to}
+        since = await cut(rig, text=text, method="chat.startStream", **about)
+        assert await rig.find(since=since, text=text, **about) is not None
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "See <https://example.org/a_b|the docs> &amp; &lt;b&gt; :tada: *of* <https://example.org>, ",
+        "See [the docs](https://example.org/a_b) & &lt;b&gt; \U0001f389 **of** https://example.org, ",
+        "See the docs & <b> \U0001f389 of https://example.org, ",
+    ],
+)
+async def test_a_stream_is_found_in_whatever_form_slack_keeps_it(kept: str, autojump_clock: MockClock) -> None:
+    text = "See [the docs](https://example.org/a_b) & <b> \U0001f389 **of** https://example.org, which say"
+    async with sending(streaming=True) as rig:
+        since = now()
+        post(rig, text="See other docs")
+        found = post(rig, text=kept)
+        await trio.sleep(5)
+        assert await rig.find(since=since, text=text, grows=True) == Receipt(f"{rig.general}:{found}")
+
+
+async def test_a_file_or_a_longer_reply_is_not_the_stream_that_was_begun(autojump_clock: MockClock) -> None:
+    async with sending(streaming=True) as rig:
+        since = now()
+        post(rig, text="", files=[{"id": "F1"}])
+        post(rig, text=f"{QUESTION} more")
+        await trio.sleep(5)
+        assert await rig.find(since=since, text=QUESTION, grows=True) is None
+
+
+def post(rig: Rig, **fields: Any) -> str:
+    """A message of the bot in the thread, without a key."""
+    own = {"user": BOT_USER, "bot_id": BOT, "thread_ts": rig.asked}
+    ts: str = rig.slack.workspace.post(rig.slack.workspace.channel(rig.general), {**own, **fields})["ts"]
+    return ts
 
 
 async def test_of_two_streams_none_is_chosen(autojump_clock: MockClock) -> None:
