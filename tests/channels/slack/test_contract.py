@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import ClassVar
 
+import pytest
 import trio
 import trio.testing
 from msgspec.structs import replace
@@ -265,6 +266,7 @@ class EventsHarness(SlackHarness):
         return Response(reply.status, reply.body, reply.content_type)
 
 
+@pytest.mark.slow
 class TestSlackEventsContract(SlackContract):
     excuses: ClassVar[Mapping[str, str]] = {
         **EXCUSES,

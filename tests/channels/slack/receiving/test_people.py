@@ -82,6 +82,7 @@ async def test_a_limit_is_waited_for(here: World) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 @clocked
 async def test_many_strangers_at_once_are_bounded(here: World) -> None:
     async with here.life() as life:
