@@ -136,6 +136,15 @@ gatewayd      0.1.0, running, up 1 h 1 min, pid 4711
 """
 
 
+def test_who_an_account_is() -> None:
+    slack = AccountStatus("slack", "main", "connected", NOW - 3_690, identity="@gatebot in \x1b[31mHome")
+    snapshot = msgspec.structs.replace(HEALTHY, accounts=(slack, *HEALTHY.accounts))
+    for width, shown in ((120, "@gatebot in Home"), (80, "@gatebot"), (40, "")):
+        [line] = [line.plain for line in status_lines(snapshot, width) if "slack/main" in line.plain]
+        assert shown in line
+        assert cell_len(line) <= width
+
+
 def test_healthy(daemon: FakeGatewayd, ctl: Ctl) -> None:
     daemon.on("GET", PATH, of(HEALTHY))
     assert ctl("status") == (0, HEALTHY_TEXT, "")

@@ -36,8 +36,10 @@ def accounts_table(accounts: Sequence[AccountStatus], *, now: float, width: int)
         Column("LAST IN", ages([one.last_inbound_at for one in accounts]), drop=2),
         Column("LAST OUT", ages([one.last_outbound_at for one in accounts]), drop=3),
         Column("PENDING", [_pending(one, now) for one in accounts]),
-        Column("RESTARTS", [Text(str(one.restarts)) for one in accounts], drop=4),
+        Column("RESTARTS", [Text(str(one.restarts)) for one in accounts], drop=5),
     ]
+    if any(one.identity for one in accounts):
+        columns.append(Column("IDENTITY", [Text(clean(one.identity or "-", at_most=60)) for one in accounts], drop=4, least=10))
     return table(columns, width, details=[_details(one, now, width) for one in accounts])
 
 
