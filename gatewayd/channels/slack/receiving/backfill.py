@@ -125,7 +125,8 @@ class Backfill:
         self._tell_end()
 
     def _wanted(self, parents: Mapping[tuple[str, str], float], channels: Mapping[str, _Channel]) -> list[tuple[_Channel, str]]:
-        """Where there may be replies: what the histories say of a thread is better than what we remember of it."""
+        """Where there may be replies: what the histories say of a thread is better than what we remember of it. They need not say
+        when its last reply came ("conversations.replies": the example of a thread has no ``latest_reply``)."""
         ours = [name for name in self._threads.newest_first() if name[0] in channels and name not in parents][:THREADS]
         found = sorted((name for name, latest in parents.items() if latest > self._bounds.since), key=lambda name: -parents[name])
         return [(channels[channel], root) for channel, root in (*found, *ours)]
@@ -164,7 +165,7 @@ class Backfill:
             if page is None:
                 return Page(())
             messages = _messages(page)
-            parents.update({(channel.id, it.ts): float(it.latest_reply or "0") for _, it in messages if it.root is None})
+            parents.update({(channel.id, it.ts): float(it.latest_reply or "inf") for _, it in messages if it.ts == it.thread_ts})
             return Page(list(self._items(channel, messages)), page.response_metadata.next_cursor or None)
 
         try:

@@ -186,6 +186,29 @@ async def test_a_reply_to_what_nobody_reads_back_is_told_at_once(here: World) ->
             assert [envelope.text for envelope in life.journal.envelopes] == texts
 
 
+@pytest.mark.parametrize("kept", [{"thread_ts", "reply_count"}, set()])
+@clocked
+async def test_replies_are_read_where_a_history_does_not_say_when_they_came(here: World, kept: set[str]) -> None:
+    """Of a thread that we are in, and if it is said that there is one, of the threads of others, too."""
+    slack = here.slack
+    ann = slack.add_user("ann")
+    general = slack.add_channel("general", [ann])
+    async with here.life() as life:
+        await life.fetch()
+        ours, theirs = slack.say(ann, general, f"{MENTION} hi"), slack.say(ann, general, "among us")
+        await life.hear()
+    slack.say(ann, general, "and so?", thread=ours)
+    slack.say(ann, general, f"{MENTION} you?", thread=theirs)
+    for root in (ours, theirs):
+        message = slack.workspace.channel(general).messages[root]
+        for name in {"thread_ts", "reply_count", "latest_reply", "reply_users", "reply_users_count"} - kept:
+            del message[name]
+    here.miss()
+    async with here.life() as life:
+        await life.fetch()
+        assert {envelope.text for envelope in life.new} == {"and so?", *(["you?"] if kept else [])}
+
+
 @clocked
 async def test_threads_without_new_replies_cost_no_calls(here: World) -> None:
     slack = here.slack
@@ -194,7 +217,8 @@ async def test_threads_without_new_replies_cost_no_calls(here: World) -> None:
     async with here.life() as life:
         await life.fetch()
         roots = [slack.say(ann, general, f"{MENTION} {number}") for number in range(20)]
-        slack.say(ann, general, "reply", thread=roots[3])
+        for root in roots:
+            slack.say(ann, general, "reply", thread=root)
         await life.hear()
     await pass_time(2 * OVERLAP_SECONDS)
     async with here.life() as life:
