@@ -25,7 +25,7 @@ from tests.simulation.outside.cores import Memory
 Sections = tuple[SessionsSection, OutboxSection, LimitsSection, ApprovalsSection]
 Mood = Literal["rough", "isolated"]
 Focus = Literal["everything", "questions", "tools"]
-CHANNELS = ("polled", "pushed", "telegram")
+CHANNELS = ("polled", "pushed", "telegram", "slack")
 APPROVERS = ("201", "202")
 OPERATORS = ("201",)
 ONE_PERSON = (*(f"{channel}:201" for channel in CHANNELS), "operator:alice")
@@ -96,6 +96,15 @@ def draw_scenario(rng: Random) -> Scenario:
         gateway=GatewaySection(drain_seconds=rng.choice((2.0, 20.0)), public_url="https://gateway.example"),
     )
     return replace(scenario, frame=replace(scenario.frame, growing=rng.random() < 0.5))
+
+
+def add_slack(scenario: Scenario, rng: Random) -> Scenario:
+    """In one of six runs there is a Slack account, too: its connections cost time. The other runs are the same without it."""
+    if rng.random() >= 1 / 6:
+        return scenario
+    chance = rng.choice((0.03, 0.1, 0.3)) if scenario.mood == "rough" else 0.3
+    chances = replace(scenario.chances, network=(*scenario.chances.network, chance))
+    return replace(scenario, chances=chances, accounts=(*scenario.accounts, ("slack", "team")))
 
 
 def change(sections: Sections, rng: Random) -> Sections:

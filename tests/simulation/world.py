@@ -16,12 +16,15 @@ import trio.testing
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gatewayd.channels.slack import PLUGIN as SLACK
+from gatewayd.channels.slack.settings import SlackSettings
 from gatewayd.channels.telegram import PLUGIN as TELEGRAM
 from gatewayd.channels.telegram.settings import TelegramSettings
 from gatewayd.hub.gateway import Gateway
 from gatewayd.model.config import AccountSettings, AgentSettings, GatewayConfig
 from gatewayd.model.secret import Secret
 from gatewayd.plugins import Registry
+from tests.fakes.slack_platform.platform import APP_TOKEN, BOT_TOKEN
 from tests.simulation.checks.invariants import check, check_gone
 from tests.simulation.checks.ledger import Ledger
 from tests.simulation.checks.rest import check_at_rest
@@ -35,7 +38,10 @@ from tests.simulation.outside.drivers import POLLED, PUSHED, Wire, knowing
 from tests.simulation.outside.people import People, decide_requests, repair, revive
 from tests.simulation.outside.platforms import KINDS_OF_KNOWING, PUSH_FAULTS, Account, Update, Weather
 from tests.simulation.outside.troubles import Troubles
-from tests.simulation.scenario import Scenario, draw_scenario
+from tests.simulation.scenario import Scenario, add_slack, draw_scenario
+from tests.simulation.slack.account import SlackAccount
+from tests.simulation.slack.server import SlackServer
+from tests.simulation.slack.troubles import trouble
 from tests.simulation.telegram.server import BOT_ID, TOKEN, BotServer
 from tests.simulation.trace import Trace, Violation
 
@@ -54,13 +60,13 @@ class World:
         self.state_dir = state_dir
         self.trace = trace
         self.rng = self.rng_of("world")
-        self.scenario: Scenario = draw_scenario(self.rng_of("scenario"))
+        self.scenario: Scenario = add_slack(draw_scenario(self.rng_of("scenario")), self.rng_of("slack"))
         chances = self.scenario.chances
         knows = {plugin.id: self.rng_of(f"what {plugin.id} knows").choice(KINDS_OF_KNOWING) for plugin in (POLLED, PUSHED)}
         forgets = self.rng_of("what polled forgets").random() < 0.5
         polled = replace(POLLED, repeats_presses=not forgets)
         plugins = [knowing(plugin, knows[plugin.id]) for plugin in (polled, PUSHED)]
-        self.registry = Registry.of([*plugins, TELEGRAM], [CORE])
+        self.registry = Registry.of([*plugins, TELEGRAM, replace(SLACK, ephemeral=False)], [CORE])
         self.fired: Counter[str] = Counter()
         """How often what happened: the workloads that docs/simulation.md has a table of."""
         self.disk = Disk(self.rng_of("disk"), slow=chances.slow_disk)
@@ -72,12 +78,13 @@ class World:
         for (channel, name), chance in zip(self.scenario.accounts, chances.network, strict=True):
             weather = Weather(self.rng_of(f"weather of {channel}/{name}"), chance)
             keys = f"{BOT_ID}:" if channel == "telegram" else ""
-            account = self.accounts[channel, name] = Account(channel, name, weather, trace, self.now, keys=keys)
+            kind = SlackAccount if channel == SLACK.id else Account
+            account = self.accounts[channel, name] = kind(channel, name, weather, trace, self.now, keys=keys)
             account.knows = knows.get(channel, account.knows)
             account.late, account.fail, account.count = self.later, self.fail, self.count
             account.gives_up = lambda: self.sections[1].max_attempts < 100
-            account.tells_all = channel != "telegram"
-            account.forgets_presses = forgets and channel == POLLED.id
+            account.tells_all = channel in (POLLED.id, PUSHED.id)
+            account.forgets_presses = forgets if channel == POLLED.id else channel == SLACK.id and not SLACK.repeats_presses
         self.cores = [
             Core(name, memory, self.rng_of(f"core {name}"), trace, self.now) for name, memory, _ in self.scenario.agents
         ]
@@ -161,19 +168,31 @@ class World:
         self.fired[what] += 1
 
     def accept(self, life: Life, host: str, stream: Any) -> None:
-        """The daemon connects to a Bot API server. :raises OSError: it is not reached."""
-        account = self.accounts["telegram", host.partition(".")[0]]
+        """The daemon connects to a server. :raises OSError: it is not reached."""
+        [account] = [account for account in self.accounts.values() if account.name == host.partition(".")[0]]
         server_rng = self.rng_of(f"server of {account}, {self.steps.count}")
         if life.dead or (account.weather.down and server_rng.random() < 0.5):
             raise OSError("the network is unreachable")
         assert self._nursery is not None
-        self._nursery.start_soon(BotServer(account, server_rng, self.count).serve, life, stream)
+        if isinstance(account, SlackAccount):
+            self._nursery.start_soon(SlackServer(account, life, server_rng, self.count).serve, stream)
+        else:
+            self._nursery.start_soon(BotServer(account, server_rng, self.count).serve, life, stream)
 
     def settings_of(self, account: Account, life: Life) -> Struct:
         """An account's own keys in the configuration."""
-        if account.channel != "telegram":
-            return Wire(account, life)
-        return TelegramSettings(Secret(TOKEN), api_base=f"http://{account.name}.example", poll_timeout_seconds=25)
+        match account.channel:
+            case "telegram":
+                return TelegramSettings(Secret(TOKEN), api_base=f"http://{account.name}.example", poll_timeout_seconds=25)
+            case "slack":
+                return SlackSettings(
+                    Secret(BOT_TOKEN),
+                    app_token=Secret(APP_TOKEN),
+                    api_base=f"http://{account.name}.example/api",
+                    replies="channel",
+                    backfill_minutes=10_080,
+                )
+        return Wire(account, life)
 
     def configuration(self, life: Life) -> GatewayConfig:
         scenario = self.scenario
@@ -207,6 +226,9 @@ class World:
             for account in self.accounts.values():
                 if account.channel == PUSHED.id:
                     self._nursery.start_soon(self._push_forever, account)
+                if isinstance(account, SlackAccount):
+                    account.begin(self._nursery, self.rng_of(f"workspace of {account}"))
+                    self._nursery.start_soon(trouble, account, self._nursery, self.rng_of(f"connections of {account}"))
             for at, act in (*self.people.plan(), *self.troubles.plan(), *self.corner.plan()):
                 self.later(at, act)
             for connector in self.connectors:

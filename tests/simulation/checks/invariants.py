@@ -96,6 +96,10 @@ def _taken_once(world: "World", ledger: Ledger) -> None:
     for event, count in times.items():
         if count > 1:
             raise Violation("taken once", f"{event} has {count} rows")
+    written = (row for row in ledger.inbound if row.envelope.kind == "message" and row.envelope.message_id is not None)
+    for message, count in Counter((row.channel, row.account, row.envelope.message_id) for row in written).items():
+        if count > 1:
+            raise Violation("taken once", f"the message {message} has {count} rows")
     for row in ledger.inbound:
         if row.envelope.kind == "edit" and row.turn_id == f"turn-{row.id}":
             raise Violation("taken once", f"in-{row.id} is an edit, and was run as a message of its own")

@@ -83,7 +83,7 @@ class Connector:
 
     def _message(self, account: Account, key: str, word: str | None = None) -> InboundEnvelope:
         user = self._rng.choice(_USERS)
-        peer = Peer("dm", user) if self._rng.random() < 0.6 else Peer("group", "-1001")
+        peer = account.placed(Peer("dm", user) if self._rng.random() < 0.6 else Peer("group", "-1001"))
         text = f"<{place_of(account.channel, account.name, peer)}> {self.name}.{key} {word or self._rng.choice(_WORDS)}"
         return InboundEnvelope(
             channel=account.channel,

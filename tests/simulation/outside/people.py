@@ -154,6 +154,7 @@ class People:
 
     def _pass_on(self, account: Account, peer: Peer) -> None:
         """Somebody forwards a text, takes one from a bot, or writes it under a picture: perhaps one that would be a command."""
+        peer = account.placed(peer)
         place = place_of(account.channel, account.name, peer)
         text = self._rng.choice(("/stop", "/new", "/status", f"<{place}> {len(account.updates) + 1} say"))
         self._hear_say(account, peer, Sender(self._somebody(peer)), text)
@@ -165,7 +166,7 @@ class People:
         account.happen("message", peer, sender, text, mark=mark)
 
     def _stand_by(self, account: Account, word: str) -> None:
-        peer = Peer("group", self._rng.choice(("-1001", "-1002")))
+        peer = account.placed(Peer("group", self._rng.choice(("-1001", "-1002"))))
         text = (
             word if word in _COMMANDS else f"<{place_of(account.channel, account.name, peer)}> {len(account.updates) + 1} {word}"
         )
@@ -181,6 +182,7 @@ class People:
                 self.presses[str(account), update.number] = whose
 
     def write(self, account: Account, peer: Peer, word: str) -> None:
+        peer = account.placed(peer)
         sender = Sender(self._somebody(peer))
         if word in _COMMANDS:
             self._write_text(account, peer, sender, word)

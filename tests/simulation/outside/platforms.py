@@ -228,6 +228,10 @@ class Account:
     def __str__(self) -> str:
         return f"{self.channel}/{self.name}"
 
+    def placed(self, peer: Peer) -> Peer:
+        """The conversation that the plan of the people means, as it is named here."""
+        return peer
+
     def key_of(self, number: int) -> str:
         """The ``event_key`` of an update."""
         return f"{self._keys}{number}"
