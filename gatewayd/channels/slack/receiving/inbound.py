@@ -321,7 +321,13 @@ class Receiver:
         if isinstance(asked, str):
             return Read(ignored=asked)
         team = asked.team or self.bot.team
-        peer = Peer("dm", asked.user) if asked.channel is None else self._peer(asked.channel, asked.user, asked.thread)
+        thread, answer_with = asked.thread, asked.answer_with
+        if asked.kind == "command" and asked.channel is not None and is_direct(asked.channel):
+            # People use commands in direct messages with each other, too, where nobody else is to read what the bot tells one of
+            # them: the answer goes to the bot's own direct message, and no thread of another one is there.
+            answer_with = None
+            thread = thread if self._threads.last_in(asked.channel) else None
+        peer = Peer("dm", asked.user) if asked.channel is None else self._peer(asked.channel, asked.user, thread)
         envelope = self._envelope(
             asked.kind,
             f"{self.bot.team}:{asked.key}",
@@ -332,7 +338,7 @@ class Receiver:
             addressed=True,
             sent_at=_seconds(asked.at),
         )
-        return self._read(replace(envelope, team=team, press=asked.press, answer_with=asked.answer_with))
+        return self._read(replace(envelope, team=team, press=asked.press, answer_with=answer_with))
 
     def _person(self, user: str, team: str, name: str | None = None) -> Sender:
         shown = self._people.name_of(user) or name

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gatewayd.channels.slack.receiving.inbound import Read
 from gatewayd.kit.json import Malformed
 from gatewayd.model.message.envelope import InboundEnvelope, Peer, Sender
-from tests.channels.slack.receiving.reading import ALICE, BOB, DIRECT, NOW, PLACE, TEAM, TS, US, receiver_of, said
+from tests.channels.slack.receiving.reading import ALICE, BOB, DIRECT, NOW, PLACE, TEAM, TS, US, callback, receiver_of, said
 
 URL = "https://hooks.slack.com/actions/T01/1/secret"
 PRESSED = "1700000060.123456"
@@ -150,7 +150,6 @@ def test_where_a_shortcut_on_a_message_is_answered() -> None:
     assert place(on_message(), replies="channel") == Peer("group", PLACE)
     assert place(on_message(channel={"id": DIRECT})) == Peer("dm", ALICE)
     assert place(on_message(message=in_thread), replies="channel") == Peer("group", PLACE, ROOT)
-    assert place(on_message(message=in_thread, channel={"id": DIRECT})) == Peer("dm", ALICE, ROOT)
 
 
 def test_a_global_shortcut_is_answered_in_a_direct_message() -> None:
@@ -179,6 +178,18 @@ def test_a_slash_command(as_form: bool) -> None:
 def test_a_slash_command_without_arguments_in_a_direct_message() -> None:
     envelope = one(receiver_of().command({**COMMAND, "text": "", "channel_id": DIRECT}))
     assert (envelope.text, envelope.peer) == ("/ask", Peer("dm", ALICE))
+
+
+def test_what_is_asked_for_in_a_direct_message_of_two_people_is_answered_in_that_of_the_bot() -> None:
+    """Slack does not say whose direct message it is, and shows there what is answered by the response_url."""
+    assert one(receiver_of().command({**COMMAND, "channel_id": DIRECT})).answer_with is None
+    in_thread = {**on_message()["message"], "thread_ts": ROOT}
+    envelope = one(read(on_message(message=in_thread, channel={"id": DIRECT})))
+    assert (envelope.peer, envelope.answer_with) == (Peer("dm", ALICE), None)
+    receiver = receiver_of()
+    receiver.event(callback(said("hello", channel=DIRECT, channel_type="im")))
+    envelope = one(receiver.interaction(json.dumps(on_message(message=in_thread, channel={"id": DIRECT})).encode()))
+    assert envelope.peer == Peer("dm", ALICE, ROOT), "that is the bot's own"
 
 
 @pytest.mark.parametrize("missing", ["user_id", "channel_id", "trigger_id", "command"])
