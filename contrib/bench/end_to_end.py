@@ -36,7 +36,7 @@ class Load(Struct, frozen=True):
     rounds: int = 1
 
 
-USUAL: Mapping[str, Load] = {"telegram": Load(200, 20, 300, 50), "slack": Load(80, 1, 80, 20, rounds=10)}
+USUAL: Mapping[str, Load] = {"telegram": Load(200, 20, 300, 50), "slack": Load(80, 1, 60, 80, rounds=3)}
 
 
 class Run(Struct):
@@ -112,6 +112,7 @@ class Figures(Struct):
 
 async def measure(platform: Platform, pid: int, load: Load) -> Figures:
     """The users' side of one contender, the process ``pid``, warmed up first."""
+    await platform.wait_ready()
     users = Users(platform)
     await users.talk_alone(load.warm_up)
     await trio.sleep(platform.rest_seconds)

@@ -40,6 +40,7 @@ async def main(api_base: str, bot_token: str, app_token: str) -> None:
     await stream.send_all(socket.send(Request(host=url.netloc, target=f"{url.path}?{url.query}")))
     http = Connections(server, token=bot_token)
     chats: dict[str, trio.MemorySendChannel[Json]] = {}
+    text = ""
     async with trio.open_nursery() as nursery:
         while data := await stream.receive_some(READ_BYTES):
             socket.receive_data(data)
@@ -48,7 +49,10 @@ async def main(api_base: str, bot_token: str, app_token: str) -> None:
                 if isinstance(event, Ping):
                     answers.append(event.response())
                 elif isinstance(event, TextMessage):
-                    frame = msgspec.json.decode(event.data)
+                    text += event.data  # a frame may come in pieces
+                    if not event.message_finished:
+                        continue
+                    frame, text = msgspec.json.decode(text), ""
                     if "envelope_id" not in frame:
                         continue
                     answers.append(Message(data=msgspec.json.encode({"envelope_id": frame["envelope_id"]}).decode()))

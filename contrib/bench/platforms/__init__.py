@@ -38,6 +38,10 @@ class Platform(Protocol):
         """The command of the least code that does the same work."""
         ...
 
+    async def wait_ready(self) -> None:
+        """Until somebody is there who gets what people write."""
+        ...
+
     def say(self, chat: int, text: str) -> None:
         """A person writes."""
         ...

@@ -13,7 +13,7 @@ from contrib.bench.processes import write_token
 from tests.fakes.slack_platform import FakeSlack
 
 MOST_AT_ONCE = 80
-REST_SECONDS = 5.0
+REST_SECONDS = 6.0
 """The driver sends a channel one message a second, with three at once, and a workspace twenty, with a hundred at once
 (gatewayd/channels/slack/limits.py)."""
 
@@ -48,6 +48,9 @@ class Slack:
         slack = self._slack
         module = "contrib.bench.baselines.socket_and_send"
         return [sys.executable, "-m", module, slack.api_base, slack.bot_token, slack.app_token]
+
+    async def wait_ready(self) -> None:
+        await self._slack.wait_connections()
 
     def say(self, chat: int, text: str) -> None:
         while len(self._people) <= chat:

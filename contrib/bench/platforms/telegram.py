@@ -28,6 +28,9 @@ class Telegram:
     def baseline(self) -> Sequence[str]:
         return [sys.executable, "-m", "contrib.bench.baselines.poll_and_send", self._api.url, self._api.token]
 
+    async def wait_ready(self) -> None:
+        """Updates wait for who polls."""
+
     def say(self, chat: int, text: str) -> None:
         self._api.user_sends(FIRST_CHAT + chat, text)
 
