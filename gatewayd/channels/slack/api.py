@@ -77,7 +77,13 @@ class SlackApi:
         :raises TryAgain: surely not done: not sent, or too many calls; or an outage of something repeatable.
         :raises OutcomeUnknown: perhaps carried out.
         """
-        return Raw((await self._call(method, params, repeatable, token, resource, timeout_seconds)).body)
+        try:
+            return Raw((await self._call(method, params, repeatable, token, resource, timeout_seconds)).body)
+        except TryAgain as error:
+            if repeatable and error.scope == "account":
+                # One call that was cut says little of the connections. To open them anew loses presses, and shows prompts again.
+                error.scope = "conversation"
+            raise
 
     async def ask(
         self,

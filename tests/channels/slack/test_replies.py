@@ -201,3 +201,19 @@ async def test_a_crash_while_a_reply_begins(
             await town.wait_shown(thread, LONG)
             await trio.sleep(60)
             assert town.shown(thread) == words(LONG)
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "hang_after"])
+@pytest.mark.parametrize("method", ["chat.update", "chat.stopStream"])
+async def test_an_end_that_is_cut_costs_no_connection(
+    method: str, fault: Literal["drop_after", "hang_after"], tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_town() as town, town.life(tmp_path, writes_long, growing=True, streaming=True):
+        thread = town.ask()
+        await town.slack.wait_until(lambda: len(town.shown(thread)) > 1000)
+        connections = len(town.slack.calls("apps.connections.open"))
+        town.slack.fault(fault, method, times=3)
+        await town.wait_shown(thread, LONG)
+        await trio.sleep(60)
+        assert town.shown(thread) == words(LONG)
+        assert len(town.slack.calls("apps.connections.open")) == connections
