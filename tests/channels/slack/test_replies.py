@@ -56,7 +56,10 @@ class Town:
         return words("\n".join(message["text"] for message in self.replies(thread)))
 
     async def wait_shown(self, thread: str, text: str) -> None:
-        await self.slack.wait_until(lambda: self.shown(thread) == words(text) and not any(map(is_stream, self.replies(thread))))
+        with trio.fail_after(7200):
+            await self.slack.wait_until(
+                lambda: self.shown(thread) == words(text) and not any(map(is_stream, self.replies(thread)))
+            )
 
     @asynccontextmanager
     async def life(
