@@ -99,7 +99,7 @@ class Finder:
         except SendRejected as error:
             unreadable = OutcomeUnknown(f"the conversation cannot be read back: {error.reason}")
         else:
-            if found is None and payload.answer_with is not None:
+            if found is None and payload.answer_with is not None and not payload.grows:
                 raise OutcomeUnknown("an answer by response_url is perhaps in a history without its key")
             return found
         raise unreadable

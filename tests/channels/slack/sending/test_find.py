@@ -178,6 +178,7 @@ async def test_what_has_no_key_can_never_be_told(autojump_clock: MockClock) -> N
         url = rig.command_url()
         with pytest.raises(OutcomeUnknown):
             await rig.find(rig.peer, since=LONG_AGO, answer_with=url)
+        assert await rig.find(rig.peer, since=LONG_AGO, answer_with=url, grows=True) is None, "it never goes by the URL"
         await rig.send(peer=rig.peer)
         assert await rig.find(rig.peer, since=LONG_AGO, answer_with=url) is not None, "it was sent the plain way"
 
