@@ -19,6 +19,9 @@ NAMES_PER_SHARD: Final = 64
 writes at most one or two of them."""
 FRESH_SECONDS: Final = 3600.0
 """What is stored of the last message of a thread is so old at most."""
+CLOCK_SECONDS: Final = 2.0
+"""So far may our clock be ahead of Slack's when the account is to connect for the first time: what is said then has Slack's time,
+and must not count as said before."""
 
 
 class _Received(Struct, omit_defaults=True):
@@ -57,7 +60,7 @@ class Seen:
         if self._received.upto is not None or self._received.began is not None:
             return None
         self._is_first_life = True
-        self._received.began = f"{now:.6f}"
+        self._received.began = f"{now - CLOCK_SECONDS:.6f}"
         return self.value()
 
     @property

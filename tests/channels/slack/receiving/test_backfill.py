@@ -49,6 +49,19 @@ async def test_an_account_begins_with_what_is_said_from_now_on(here: World) -> N
 
 
 @clocked
+async def test_what_slack_with_a_late_clock_dates_before_the_first_life_is_read_back(here: World) -> None:
+    ann = here.slack.add_user("ann")
+    here.slack.say(ann, here.slack.dm(ann), "hello")
+    here.miss()
+    await pass_time(1.5)
+    async with here.life():
+        pass
+    async with here.life() as life:
+        await life.fetch()
+        assert [envelope.text for envelope in life.new] == ["hello"]
+
+
+@clocked
 async def test_everything_that_was_missed_is_delivered_once_and_as_missed(here: World) -> None:
     slack = here.slack
     ann, ben = slack.add_user("ann"), slack.add_user("ben")
@@ -435,6 +448,7 @@ async def test_what_the_token_may_not_read_is_told(here: World, scope: str, word
     slack.say(ann, slack.add_channel("secret", [ann], private=True), f"{MENTION} a")
     slack.dm(ann)
     public = slack.add_channel("general", [ann])
+    await pass_time(5)
     await begin(here)
     slack.say(ann, public, f"{MENTION} b")
     here.miss()
