@@ -6,6 +6,7 @@ from typing import Final, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
+from msgspec.structs import fields as fields_of
 from msgspec.structs import replace
 
 from gatewayd.actor.border import describe, third_party
@@ -189,10 +190,12 @@ def _check_agent(problems: Problems, agent: str, key: KeyPath, known: Known) -> 
 
 
 def check_credentials(problems: Problems, accounts: Iterable[AccountSettings]) -> None:
-    """Two accounts of a channel must not share their credentials: they would take each other's messages."""
+    """Two accounts of a channel must not share their credentials: they would take each other's messages. Those are the secrets
+    that each account must have; where none must be there, all that it has."""
     owners: dict[tuple[str, tuple[Secret, ...]], str] = {}
     for account in accounts:
-        names = [name for name in account.settings.__struct_fields__ if isinstance(getattr(account.settings, name), Secret)]
+        fields = [it for it in fields_of(type(account.settings)) if isinstance(getattr(account.settings, it.name), Secret)]
+        names = [it.name for it in fields if it.required] or [it.name for it in fields]
         if not names or not account.frame.enabled:
             continue
         secrets = tuple(getattr(account.settings, name) for name in names)

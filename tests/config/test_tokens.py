@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.files import ACCOUNT, TOKEN, load, problem, problems
+from tests.config.files import ACCOUNT, ENV, TOKEN, load, problem, problems
 
 
 def test_tokens_are_long_enough_and_different(file: Path) -> None:
@@ -73,14 +73,20 @@ def test_a_token_names_accounts_that_there_are(file: Path, name: str) -> None:
 SECOND = ACCOUNT.replace("main", "second")
 
 
-def test_two_accounts_cannot_be_the_same_bot(file: Path) -> None:
-    found = problem(file, ACCOUNT + SECOND)
+@pytest.mark.parametrize("more", ["", 'spare_token = { env = "OPS_TOKEN" }'])
+def test_two_accounts_cannot_be_the_same_bot(file: Path, more: str) -> None:
+    found = problem(file, ACCOUNT + SECOND + more)
     assert found.key == "[channels.telegram.accounts.second].token"
     assert found.what == "is the same as that of telegram/main: each account needs its own"
     assert found.line == 4
     assert TOKEN not in str(found)
 
 
-@pytest.mark.parametrize("more", ["enabled = false", 'spare_token = { env = "OPS_TOKEN" }'])
-def test_what_is_not_the_same_bot_or_does_not_run_is_fine(file: Path, more: str) -> None:
-    assert len(load(file, ACCOUNT + SECOND + more).accounts) == 2
+def test_what_does_not_run_is_fine(file: Path) -> None:
+    assert len(load(file, ACCOUNT + SECOND + "enabled = false").accounts) == 2
+
+
+def test_two_accounts_may_share_what_they_need_not_have(file: Path) -> None:
+    spare = 'spare_token = { env = "OPS_TOKEN" }\n'
+    other = SECOND.replace("TELEGRAM_TOKEN", "OTHER")
+    assert len(load(file, ACCOUNT + spare + other + spare, ENV | {"OTHER": "another-token"}).accounts) == 2
