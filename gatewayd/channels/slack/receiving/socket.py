@@ -106,6 +106,7 @@ class SocketMode:
         self._changed = Wakeup()
         self._strangers = 0
         self._was_connected = False
+        self._lacking: str | None = None
 
     async def run(self, deliver: Deliver, fetch: Callable[[], Awaitable[None]]) -> NoReturn:
         """``fetch`` is called, in a task of its own, after each hello before which there was no connection, and when events were
@@ -156,8 +157,11 @@ class SocketMode:
             self._services.connection.interrupted(failure.reason)
         self._tell_lack(failure.reason)
 
-    def _tell_lack(self, reason: str) -> None:
-        self._services.connection.lacks(_CONNECTIONS, f"{self._crew.fresh} of {self._wanted} are open: {reason}")
+    def _tell_lack(self, reason: str | None) -> None:
+        """``reason`` is why connections are missing. Call it again when their number changes."""
+        self._lacking = reason
+        shown = None if reason is None else f"{self._crew.fresh} of {self._wanted} are open: {reason}"
+        self._services.connection.lacks(_CONNECTIONS, shown)
 
     async def _serve(
         self, group: anyio.abc.TaskGroup, url: str, *, task_status: anyio.abc.TaskStatus[GatewayError | None]
@@ -221,8 +225,7 @@ class SocketMode:
             self._services.connection.connected(self._identity)
             self._services.connection.expect_silence(SILENCE_SECONDS)
             self._gaps.note()
-        if not self._crew.is_short:
-            self._services.connection.lacks(_CONNECTIONS, None)
+        self._tell_lack(self._lacking if self._crew.is_short else None)
         self._note_strangers(strangers)
 
     def _take_disconnect(self, connection: Connection, reason: str) -> None:
@@ -248,8 +251,7 @@ class SocketMode:
         """A connection that was fresh for ``lasted`` seconds is to be replaced."""
         if lasted is None:
             return
-        if self._pauses.note_end(anyio.current_time(), lasted=lasted):
-            self._tell_lack(reason)
+        self._tell_lack(reason if self._pauses.note_end(anyio.current_time(), lasted=lasted) else self._lacking)
         self._changed.notify()
 
     def _note_strangers(self, number: int) -> None:

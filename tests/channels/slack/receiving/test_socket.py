@@ -239,6 +239,20 @@ async def test_too_many_connections_are_told_by_name(autojump_clock: MockClock) 
         assert len(rig.slack.attempts) == 1
 
 
+async def test_how_many_are_open_is_told_anew_when_one_is_back(autojump_clock: MockClock) -> None:
+    async with rig_for(2) as rig:
+        for line in await rig.slack.wait_open(2):
+            await line.cut()
+        await trio.sleep(0.1)
+        assert rig.lacks["connections"].startswith("0 of 2 are open: ")
+        await rig.slack.wait_open(1)
+        await trio.sleep(0.1)
+        assert rig.lacks["connections"].startswith("1 of 2 are open: ")
+        await rig.slack.wait_open(2)
+        await trio.sleep(0.1)
+        assert rig.lacks == {}
+
+
 async def test_too_many_connections_leave_the_others_alone(autojump_clock: MockClock) -> None:
     async with rig_for(2) as rig:
         [line, other] = await rig.slack.wait_open(2)
