@@ -243,15 +243,17 @@ class Backfill:
             except TryAgain as error:
                 if error.after_seconds is None:
                     raise
+                self._tell(self._progress, f"; {error.reason}")
                 await anyio.sleep(error.after_seconds)
+                self._tell(self._progress)
             else:
                 bounds.calls -= 1
                 return answer
 
-    def _tell(self, progress: str) -> None:
+    def _tell(self, progress: str, waits: str = "") -> None:
         if not self._bounds.is_reached:
             self._progress = progress
-            self._services.connection.lacks(_HISTORY, f"reading what was said since {self._when()}: {progress}")
+            self._services.connection.lacks(_HISTORY, f"reading what was said since {self._when()}: {progress}{waits}")
 
     def _tell_end(self) -> None:
         """What could not be read."""

@@ -409,6 +409,27 @@ async def test_progress_is_in_status(here: World) -> None:
 
 
 @clocked
+async def test_a_wait_for_slack_is_in_status(here: World) -> None:
+    slack = here.slack
+    slack.add_channel("general", [slack.add_user("ann")])
+    await begin(here)
+    slack.rate_limit("conversations.history", 60, times=1)
+    told: list[str] = []
+    async with here.life() as life:
+
+        async def look() -> None:
+            await trio.sleep(30)
+            told.append(life.lacking["history"])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await life.fetch()
+        assert life.lacking == {}
+    [line] = told
+    assert line.endswith(": 0 of 1 channels; Slack conversations.history: too many calls, says Slack")
+
+
+@clocked
 async def test_limits_of_slack_are_waited_for(here: World) -> None:
     """An app outside of the marketplace: 15 messages a page, and one page a minute."""
     slack = here.slack
