@@ -28,7 +28,8 @@ STREAM_WITHIN_SECONDS: Final = 60.0
 """The start of a stream is carried out within this time, or not at all."""
 
 _MARKUP: Final = (
-    re.compile(r"```+[^`\n]*\n(?P<shown>)"),  # the language of code
+    re.compile(r"\\(?P<shown>[!-/:-@\[-`{-~])"),
+    re.compile(r"^```+[A-Za-z0-9+#._-]*$(?P<shown>)", re.MULTILINE),  # the language of code
     re.compile(r"\[(?P<shown>[^\n]*?)\]\([^()\s]*\)"),
     re.compile(r"<(?:https?|mailto|tel):[^<>|\s]*\|(?P<shown>[^<>]*)>"),
     re.compile(r"&(?:amp;)*(?:lt;|gt;|amp;)(?P<shown>)"),

@@ -215,6 +215,7 @@ async def test_a_stream_is_found_by_its_thread_author_time_and_words(autojump_cl
         "See [the docs](https://example.org/a_b) of it, which say. And",
         "```python\nprint('<!channel>')\n```\n\nthat is all. And",
         "Is a<b & c>d?\n\nThat depends. And",
+        "No ```py\nx = `1`\nand *that* is no code. And",
         "- *one*\n  - `two` 🎉\n\nand \u05e9\u05dc\u05d5\u05dd \u4f60\u597d. And",
     ],
 )

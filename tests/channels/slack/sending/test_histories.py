@@ -29,6 +29,12 @@ faults = st.lists(
     ),
     max_size=8,
 )
+openings = st.lists(
+    st.sampled_from(
+        ["[a link](https://example.org/a_b) ", "`a<b` ", "**x & y** ", "\U0001f389 ", "```py\nx = 1\n```\n\n", "a<b>c\n\n"]
+    ),
+    max_size=3,
+).map("".join)
 steps = st.lists(st.sampled_from(["grow", "grow", "grow", "wait", "restart", "end_stream"]), max_size=12)
 T = TypeVar("T")
 
@@ -68,13 +74,15 @@ async def send(rig: Rig, text: str) -> Receipt:
             return found
 
 
-@given(st.booleans(), faults, steps)
-def test_a_reply_is_there_once_and_its_end_is_exact(streaming: bool, broken: list[tuple[str, str]], path: list[Step]) -> None:
+@given(st.booleans(), openings, faults, steps)
+def test_a_reply_is_there_once_and_its_end_is_exact(
+    streaming: bool, opening: str, broken: list[tuple[str, str]], path: list[Step]
+) -> None:
     async def go() -> None:
         async with sending(streaming=streaming) as rig:
             for method, fault in broken:
                 arrange(rig, method, fault)
-            await send_grow_and_end(rig, path, streaming=streaming)
+            await send_grow_and_end(rig, opening, path, streaming=streaming)
             [_, message] = rig.slack.messages(rig.general)
             blocks = [{key: it for key, it in block.items() if key != "block_id"} for block in message["blocks"]]
             assert read(blocks).replace("\n", "") == render(END).text.replace("\n", "")
@@ -83,15 +91,15 @@ def test_a_reply_is_there_once_and_its_end_is_exact(streaming: bool, broken: lis
     trio.run(go, clock=MockClock(autojump_threshold=0))
 
 
-async def send_grow_and_end(rig: Rig, path: list[Step], *, streaming: bool) -> None:
-    receipt = await send(rig, " ".join(WORDS[:10]))
+async def send_grow_and_end(rig: Rig, opening: str, path: list[Step], *, streaming: bool) -> None:
+    receipt = await send(rig, opening + " ".join(WORDS[:10]))
     count = 10
     for step in path:
         match step:
             case "grow":
                 count += 10
                 with trio.move_on_after(5), suppress(TryAgain, OutcomeUnknown, SendRejected):
-                    await rig.grow(receipt, " ".join(WORDS[:count]))
+                    await rig.grow(receipt, opening + " ".join(WORDS[:count]))
             case "wait":
                 await trio.sleep(100)
             case "restart":
