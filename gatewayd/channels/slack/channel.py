@@ -9,7 +9,7 @@ import httpx2
 
 from gatewayd.channels.slack.api import SlackApi
 from gatewayd.channels.slack.files import Files
-from gatewayd.channels.slack.identity import Identity, tell_scopes
+from gatewayd.channels.slack.identity import Identity, tell_installation, tell_scopes
 from gatewayd.channels.slack.receiving.backfill import Backfill
 from gatewayd.channels.slack.receiving.deliveries import in_turn
 from gatewayd.channels.slack.receiving.earlier import Recall
@@ -64,6 +64,7 @@ class SlackChannel:
         receiver, state = await self.become(await self._identity.learn(self._api, me))
         await state.begin(self._services.now())
         tell_scopes(scopes, self._services.connection)
+        tell_installation(me, self._services.connection)
         deliver = in_turn(deliver, self._sender.places.learn_from)
         fetch = partial(Backfill(self._api, self._services, self._settings, receiver, state).run, deliver)
         identity = f"@{me.user} in {me.team}"

@@ -27,6 +27,8 @@ SCOPES: Final[Mapping[str, str]] = {
 """What each scope of the bot's token is for, on the page of the method or the event. Without the others (groups:history,
 mpim:history, users:read and more) some conversations or names are missing, which may be meant."""
 
+_WORKSPACE: Final = "one workspace"
+
 
 class Identity:
     """The identity of one bot token."""
@@ -58,3 +60,9 @@ def tell_scopes(scopes: Collection[str], connection: ConnectionReporter) -> None
         is_missing = bool(scopes) and scope not in scopes
         cure = f'the token lacks {scope}: add it under "OAuth & Permissions", install the app again, and copy the new token'
         connection.lacks(what, cure if is_missing else None)
+
+
+def tell_installation(me: AuthTest, connection: ConnectionReporter) -> None:
+    """Say when the token is of a whole organisation: much of the Web API then wants to know of which workspace."""
+    cure = "the app is installed for a whole organisation: install it in one workspace, and copy the token from there"
+    connection.lacks(_WORKSPACE, cure if me.is_enterprise_install else None)

@@ -33,6 +33,13 @@ async def test_it_connects_as_its_bot_and_lacks_nothing() -> None:
     assert msgspec.json.decode(kept, type=Bot) == Bot(slack.team, slack.bot_user, slack.bot_id, slack.app_id, "gatebot")
 
 
+async def test_an_installation_for_an_organisation_is_told_with_its_cure() -> None:
+    async with FakeSlack.serve(now=now) as slack, rig_for(slack) as rig:
+        slack.workspace.is_organisation = True
+        async with rig.listening():
+            assert "install it in one workspace" in (rig.services.lacking["one workspace"] or "")
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_missing_scope_is_told_with_its_cure(scope: str) -> None:
     async with FakeSlack.serve(now=now) as slack, rig_for(slack) as rig:

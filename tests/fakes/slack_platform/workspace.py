@@ -120,6 +120,7 @@ class Workspace:
         self.files: dict[str, Json] = {}
         self.contents: dict[str, bytes] = {}
         self.team: Json = {"id": TEAM, "name": "Home", "domain": "home", "email_domain": "", "icon": {"image_default": True}}
+        self.is_organisation = False
         self.put_user(User("USLACKBOT", "slackbot", "Slackbot"))
         self.put_user(User(BOT_USER, BOT_NAME, "Gate Bot", bot=BOT, app=APP))
 

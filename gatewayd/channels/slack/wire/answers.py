@@ -22,7 +22,7 @@ class Answer(Struct, frozen=True):
 
 class AuthTest(Struct, frozen=True):
     """auth.test: whose token it is. ``team_id`` is the workspace, ``user_id`` the bot's user, ``bot_id`` the bot of the app;
-    a person's token has none."""
+    a person's token has none. ``is_enterprise_install``: it is of a whole organisation, and ``team_id`` may be, too."""
 
     team_id: str
     user_id: str
@@ -30,6 +30,7 @@ class AuthTest(Struct, frozen=True):
     team: str = ""
     user: str = ""
     url: str = ""
+    is_enterprise_install: bool = False
 
 
 class ConnectionOpened(Struct, frozen=True):

@@ -35,7 +35,7 @@ class People:
             "team_id": TEAM,
             "user_id": BOT_USER,
             "bot_id": BOT,
-            "is_enterprise_install": False,
+            "is_enterprise_install": self._workspace.is_organisation,
         }
 
     def user_info(self, values: Json) -> Json:
