@@ -11,6 +11,7 @@ import trio.testing
 from msgspec.structs import replace
 
 from gatewayd.channels.slack import PLUGIN
+from gatewayd.channels.slack.receiving.threads import CLOCK_SECONDS
 from gatewayd.model.message.envelope import Peer
 from gatewayd.model.message.payload import OutboundPayload, Receipt
 from gatewayd.ports.channel import AccountConfig, WebhookRequest
@@ -22,6 +23,8 @@ from tests.fakes.slack_platform.delivery.deliveries import Delivery
 
 SENDS = ("chat.postMessage", "chat.update")
 JSON = "application/json"
+BEFORE_SECONDS = 2 * CLOCK_SECONDS
+"""What was said so long before the first start of an account was surely said before it."""
 
 
 async def settle() -> None:
@@ -227,7 +230,9 @@ class TestSlackContract(SlackContract):
     @asynccontextmanager
     async def _serve(self) -> AsyncIterator[Harness]:
         async with FakeSlack.serve(now=now) as slack:
-            yield SocketHarness(slack)
+            harness = SocketHarness(slack)
+            await trio.sleep(BEFORE_SECONDS)
+            yield harness
 
 
 class EventsHarness(SlackHarness):
@@ -295,6 +300,7 @@ class TestSlackEventsContract(SlackContract):
         listener = await listen(0)
         async with trio.open_nursery() as nursery, FakeSlack.serve(mode="events", now=now) as slack:
             harness = EventsHarness(slack)
+            await trio.sleep(BEFORE_SECONDS)
             slack.set_request_urls(f"http://127.0.0.1:{port_of(listener)}/")
             nursery.start_soon(serve_http, listener, harness.answer)
             yield harness
