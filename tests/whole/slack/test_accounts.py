@@ -37,15 +37,15 @@ async def wait_state(gateway: Daemon, name: str, state: str) -> AccountStatus:
 async def test_broken_accounts_hurt_no_other_and_status_says_what_helps(tmp_path: Path) -> None:
     with trio.fail_after(90):
         async with AsyncExitStack() as stack:
-            good, revoked, off = [
-                await stack.enter_async_context(Workspace.serve(tmp_path / name)) for name in ("good", "revoked", "off")
+            good, mixed, revoked, off = [
+                await stack.enter_async_context(Workspace.serve(tmp_path / name)) for name in ("good", "mixed", "revoked", "off")
             ]
-            revoked.slack.renew_tokens("1")
-            off.slack.renew_tokens("2")
+            for number, other in enumerate((mixed, revoked, off)):
+                other.slack.renew_tokens(str(number))
             api = await stack.enter_async_context(FakeBotApi.serve())
             accounts = [
                 good.account("good"),
-                good.account("mixed", app_token="xapp-1-A0ANOTHER0-100000000009-ofAnotherApp000000"),
+                mixed.account("mixed", app_token="xapp-1-A0ANOTHER0-100000000009-ofAnotherApp000000"),
                 revoked.account("revoked"),
                 off.account("off"),
             ]
