@@ -80,10 +80,10 @@ class SlackApi:
         try:
             return Raw((await self._call(method, params, repeatable, token, resource, timeout_seconds)).body)
         except TryAgain as error:
-            if repeatable and error.scope == "account":
-                # One call that was cut says little of the connections. To open them anew loses presses, and shows prompts again.
-                error.scope = "conversation"
-            raise
+            if not repeatable or error.scope != "account":
+                raise
+            # One call that was cut says little of the connections. To open them anew loses presses, and shows prompts again.
+            raise TryAgain(error.reason, after_seconds=error.after_seconds, scope="conversation") from None
 
     async def ask(
         self,

@@ -32,6 +32,8 @@ from tests.fakes.slack_platform import FakeSlack, Json
 from tests.hub.house import OPEN, NoStalls, Script, ScriptedAgents, ScriptedPool, now
 from tests.stores.opened_before import open_store
 
+pytestmark = pytest.mark.slow
+
 PARAGRAPHS = [f"Paragraph {number}. " + f"word{number} " * 90 for number in range(30)]
 LONG = "\n\n".join(paragraph.strip() for paragraph in PARAGRAPHS)
 

@@ -1,6 +1,7 @@
 """What the fake Discord splits and reads comes out as it went in, whatever it is."""
 
 import httpx2
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,8 @@ from tests.fakes.bot_api.http_server import Request
 from tests.fakes.discord_platform import FakeDiscord
 from tests.fakes.discord_platform.rest.bodies import read_body
 from tests.fakes.discord_tests.bot import bot_of
+
+pytestmark = pytest.mark.slow
 
 SIZES = st.none() | st.integers(1, 80)
 

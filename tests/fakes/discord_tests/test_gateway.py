@@ -8,6 +8,8 @@ from tests.fakes.discord_platform import FakeDiscord
 from tests.fakes.discord_tests.bot import GUILDS, INTENTS, MESSAGE_CONTENT, Bot, Line
 from tests.fakes.discord_tests.conftest import Place
 
+pytestmark = pytest.mark.slow
+
 COMPRESSED = "v=10&encoding=json&compress=zlib-stream"
 
 

@@ -15,6 +15,8 @@ from tests.fakes.discord_platform.errors import ApiError
 from tests.fakes.discord_tests.bot import Bot, Line
 from tests.fakes.discord_tests.conftest import Place
 
+pytestmark = pytest.mark.slow
+
 ROW = {"type": 1, "components": [{"type": 2, "style": 1, "label": "Allow", "custom_id": "allow"}]}
 MESSAGE, DEFERRED_MESSAGE, DEFERRED_UPDATE, UPDATE = 4, 5, 6, 7
 

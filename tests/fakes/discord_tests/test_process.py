@@ -5,6 +5,8 @@ import pytest
 
 from tests.fakes.discord_platform import CREATE_MESSAGE, RemoteDiscord
 
+pytestmark = pytest.mark.slow
+
 AGENT = "DiscordBot (https://example.org, 1)"
 
 

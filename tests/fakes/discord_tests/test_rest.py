@@ -11,6 +11,8 @@ from tests.fakes.discord_platform import CREATE_MESSAGE, DOWNLOAD, FakeDiscord, 
 from tests.fakes.discord_tests.bot import Bot, bot_of
 from tests.fakes.discord_tests.conftest import Place
 
+pytestmark = pytest.mark.slow
+
 
 def error_at(errors: Json, path: str) -> str:
     """The code of the error at a dotted path."""
