@@ -115,15 +115,16 @@ async def measure(platform: Platform, pid: int, load: Load) -> Figures:
     await platform.wait_ready()
     users = Users(platform)
     await users.talk_alone(load.warm_up)
-    await trio.sleep(platform.rest_seconds)
+    await trio.sleep(platform.rest_seconds(load.warm_up, in_a_chat=1))
     alone = await users.talk_alone(load.alone)
+    await trio.sleep(platform.rest_seconds(load.alone, in_a_chat=1))
     together, spent = Run(0.0, []), 0.0
     for _ in range(load.rounds):
-        await trio.sleep(platform.rest_seconds)
         before = cpu_seconds(pid)
         run = await users.talk(load.chats, load.messages)
         spent += cpu_seconds(pid) - before
         together = Run(together.seconds + run.seconds, together.sample + run.sample)
+        await trio.sleep(platform.rest_seconds(load.chats * load.messages, in_a_chat=load.messages))
     return Figures(alone, together, 1000 * spent / len(together.sample))
 
 

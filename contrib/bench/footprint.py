@@ -23,7 +23,7 @@ import trio
 from msgspec import Struct
 
 from contrib.bench.figures import describe_machine, load, median, verdict
-from contrib.bench.platforms.slack import MOST_AT_ONCE, REST_SECONDS, slack_account
+from contrib.bench.platforms.slack import MOST_AT_ONCE, rest_seconds, slack_account
 from contrib.bench.processes import (
     Daemon,
     allow_many_files,
@@ -113,9 +113,10 @@ async def measure_channels(channels: int, directory: Path, settle: float, env: M
             before = rss_mib(daemon.pid)
             alice = slack.add_user("alice")
             for first in range(0, channels, MOST_AT_ONCE):
-                for number in range(first, min(first + MOST_AT_ONCE, channels)):
+                some = range(first, min(first + MOST_AT_ONCE, channels))
+                for number in some:
                     slack.say(alice, slack.add_channel(f"channel{number}", [alice]), f"<@{slack.bot_user}> hello")
-                await trio.sleep(REST_SECONDS)
+                await trio.sleep(rest_seconds(len(some), in_a_chat=1))
             await slack.wait_call("chat.postMessage", count=channels)
             await trio.sleep(settle)
             return Known(before, rss_mib(daemon.pid))

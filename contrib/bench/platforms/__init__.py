@@ -23,12 +23,15 @@ class Platform(Protocol):
     """Chats are numbers from 0 on.
 
     ``alone_in`` is in how many chats a single person writes, in turn. ``most_at_once`` is how many replies the network takes at
-    once, and ``rest_seconds`` the pause after which it takes so many again: its limits are in no figure.
+    once. Its limits are in no figure.
     """
 
     alone_in: int
     most_at_once: int | None
-    rest_seconds: float
+
+    def rest_seconds(self, replies: int, *, in_a_chat: int) -> float:
+        """The pause after so many replies, after which the network takes as many at once as before them."""
+        ...
 
     def account(self, directory: Path) -> str:
         """The account's tables in gatewayd's configuration, with its secrets in ``directory``. Everybody may write to it."""

@@ -13,7 +13,6 @@ from contrib.bench.processes import write_token
 from tests.fakes.slack_platform import FakeSlack
 
 MOST_AT_ONCE = 80
-REST_SECONDS = 6.0
 """The driver sends a channel one message a second, with three at once, and a workspace twenty, with a hundred at once
 (gatewayd/channels/slack/limits.py)."""
 
@@ -30,16 +29,23 @@ def slack_account(directory: Path, slack: FakeSlack, *more: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rest_seconds(replies: int, *, in_a_chat: int) -> float:
+    """See ``Platform``."""
+    return 0.5 + max(in_a_chat, replies / 20)
+
+
 class Slack:
     alone_in = MOST_AT_ONCE
     most_at_once: int | None = MOST_AT_ONCE
-    rest_seconds = REST_SECONDS
 
     def __init__(self, slack: FakeSlack, nursery: trio.Nursery) -> None:
         self._slack = slack
         self._nursery = nursery
         self._people: list[tuple[str, str]] = []
         self._chats: dict[str, int] = {}
+
+    def rest_seconds(self, replies: int, *, in_a_chat: int) -> float:
+        return rest_seconds(replies, in_a_chat=in_a_chat)
 
     def account(self, directory: Path) -> str:
         return slack_account(directory, self._slack, 'dm_policy = "open"', 'allow_from = ["*"]')

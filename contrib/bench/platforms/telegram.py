@@ -16,10 +16,12 @@ FIRST_CHAT = 10_000
 class Telegram:
     alone_in = 1
     most_at_once: int | None = None
-    rest_seconds = 0.0
 
     def __init__(self, api: FakeBotApi) -> None:
         self._api = api
+
+    def rest_seconds(self, replies: int, *, in_a_chat: int) -> float:
+        return 0.0
 
     def account(self, directory: Path) -> str:
         token = write_token(directory, "bench", self._api.token)
