@@ -42,6 +42,7 @@ from tests.hub.house import EPOCH, NoStalls
 from tests.wiring import core
 
 REGISTRY = Registry.of([loopback.PLUGIN], [core.PLUGIN])
+FORGETS_PRESSES = Registry.of([replace(loopback.PLUGIN, repeats_presses=False)], [core.PLUGIN])
 OPEN = AccountFrame(dm_policy="open", group_policy="open", require_mention=False)
 ASKS = AgentApprovals(ask=("owner",))
 DAY = 86_400.0
@@ -90,13 +91,15 @@ async def store_of(state_dir: Path, *, ago: float = 0.0) -> AsyncIterator[Sqlite
 
 
 @asynccontextmanager
-async def hub_over(store: SqliteStore, *, ago: float = 0.0, state_dir: Path = Path("/nowhere")) -> AsyncIterator[Hub]:
+async def hub_over(
+    store: SqliteStore, *, ago: float = 0.0, state_dir: Path = Path("/nowhere"), registry: Registry = REGISTRY
+) -> AsyncIterator[Hub]:
     """Leaving it is an end without a drain."""
     with trio.fail_after(2 * SWEEP_EVERY_SECONDS):
         async with anyio.create_task_group() as parent:
             gateway = build_gateway(
                 configuration(),
-                REGISTRY,
+                registry,
                 store,
                 cast(httpx2.AsyncClient, None),
                 state_dir=state_dir,
@@ -111,8 +114,8 @@ async def hub_over(store: SqliteStore, *, ago: float = 0.0, state_dir: Path = Pa
 
 
 @asynccontextmanager
-async def open_hub(state_dir: Path, *, ago: float = 0.0) -> AsyncIterator[Hub]:
-    async with store_of(state_dir, ago=ago) as store, hub_over(store, ago=ago) as hub:
+async def open_hub(state_dir: Path, *, ago: float = 0.0, registry: Registry = REGISTRY) -> AsyncIterator[Hub]:
+    async with store_of(state_dir, ago=ago) as store, hub_over(store, ago=ago, registry=registry) as hub:
         yield hub
 
 
@@ -267,6 +270,17 @@ async def test_a_request_is_answered_after_a_restart(tmp_path: Path, autojump_cl
         await trio.sleep(1)
     async with open_hub(tmp_path) as hub:
         await trio.sleep(1)
+        await hub.main.press("Allow once")
+        await hub.main.wait_until(lambda: "allowed by loopback:alice" in hub.main.texts)
+
+
+async def test_what_waits_for_a_press_is_shown_anew_after_a_gap(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_hub(tmp_path, registry=FORGETS_PRESSES) as hub:
+        await hub.main.say("use a tool")
+        await hub.main.wait_until(lambda: bool(hub.main.shown))
+        await trio.sleep(1)
+    async with open_hub(tmp_path, registry=FORGETS_PRESSES) as hub:
+        await hub.main.wait_until(lambda: len([message for message in hub.main.shown.values() if message.choices]) == 2)
         await hub.main.press("Allow once")
         await hub.main.wait_until(lambda: "allowed by loopback:alice" in hub.main.texts)
 
