@@ -1,11 +1,11 @@
 """The hub as it is wired does one of each thing from end to end: what contrib/wiring-holes leaves out is missed here."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import httpx2
@@ -33,9 +33,10 @@ from gatewayd.model.config import (
 from gatewayd.model.errors import SendRejected
 from gatewayd.model.message.envelope import Peer, Sender
 from gatewayd.model.message.payload import RichText, SendText, Typing
+from gatewayd.model.records.event import Event
 from gatewayd.model.records.question import Question, QuestionRow
 from gatewayd.plugins import Registry
-from gatewayd.ports.store import OutboundDraft, TokenRow
+from gatewayd.ports.store import EventDraft, OutboundDraft, TokenRow
 from gatewayd.stores.sqlite import SqliteStore, open_store, run_inline
 from gatewayd.wiring import build_gateway, drain, run_hub
 from tests.hub.house import EPOCH, NoStalls
@@ -233,9 +234,23 @@ async def test_another_configuration_is_in_force_everywhere(tmp_path: Path, auto
         assert hub.gateway.snapshot().inbox.limit == 7
 
 
+class SlowEvents:
+    """A store that takes its time for events: who does not wait for them loses the last ones."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def add_events(self, drafts: Sequence[EventDraft]) -> list[Event]:
+        await trio.sleep(0.1)
+        return await self._store.add_events(drafts)
+
+
 async def test_a_drain_lets_the_turn_end_and_says_so(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with store_of(tmp_path) as store:
-        async with hub_over(store) as hub:
+        async with hub_over(cast(SqliteStore, SlowEvents(store))) as hub:
             await hub.main.say("think long")
             await trio.sleep(1)
             with capture_logs() as logs:
