@@ -74,7 +74,7 @@ def test_ci_runs_the_readme_s_commands_and_then_the_checks(clone: Path) -> None:
     ran = run(clone, ".ci/run")
     assert ran.returncode == 0
     assert ran.stdout.startswith(f"here is {clone}\n3 passed in 1.00s\n== format\n")
-    assert "ran pytest -q -n 2 -m (slow or hypothesis) and not opencode and not force" in ran.stdout.splitlines()
+    assert "ran pytest -q -n 3 -m (slow or hypothesis) and not opencode and not force" in ran.stdout.splitlines()
     assert "ran pytest -q -n 2 -m opencode" in ran.stdout.splitlines()
     assert "ran pytest -q -n 2 -m force" in ran.stdout.splitlines()
     simulated = [line for line in ran.stdout.splitlines() if line.startswith("ran contrib/simulate")]
