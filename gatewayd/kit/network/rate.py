@@ -173,6 +173,14 @@ class RateLimits:
         finally:
             queue.users -= 1
 
+    def seconds_until(self, route: str, resource: str = "") -> float:
+        """How long a request would have to wait now for what the platform has said; 0 for not at all. How many others wait before
+        it, or for an answer, is not counted."""
+        now = anyio.current_time()
+        queue = self._queues.get((self._names.get(route, route), resource))
+        ready = now if queue is None else queue.bucket.ready_at(now)
+        return max(0.0, self._account.ready_at() - now, 0.0 if math.isinf(ready) else ready - now)
+
     async def _take(self, queue: "_Queue") -> None:
         async with queue.turn:
             while True:

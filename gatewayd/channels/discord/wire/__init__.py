@@ -1,0 +1,1 @@
+"""What Discord sends, as structs. Pure."""
