@@ -21,7 +21,7 @@ over."""
 
 _BUG: Final = "the request of gatewayd is not as Discord wants it: please report it"
 _PERMISSION: Final = "give the bot's role the permission in this channel (docs/channels/discord.md lists them)"
-_TOKEN: Final = 'copy a new token from the page "Bot" of the app (Reset Token)'
+_COPY: Final = 'copy a new token from the page "Bot" of the app (Reset Token)'
 
 UNAUTHORIZED: Final = 0
 """The code of an answer with the status 401 that has no code of its own."""
@@ -32,7 +32,7 @@ CODES: Final[dict[int, tuple[ErrorKind, str]]] = {
     20002: ("operator", "only bots may do this: token must be that of a bot"),
     20012: ("operator", "application_id is that of another app than the token"),
     20026: ("rejected", "Discord has flagged the bot for spam: appeal under the app's settings"),
-    40001: ("operator", f"Discord does not accept the token: {_TOKEN}"),
+    40001: ("operator", f"Discord does not accept the token: {_COPY}"),
     40002: ("operator", "the account of the bot needs to be verified first: open the developer portal"),
     40333: ("operator", "what is between us and Discord has changed the request, or its User-Agent"),
     # A place
@@ -163,7 +163,7 @@ def reason_of(error: DiscordError) -> str:
     if error.code in CODES:
         text = f"{what} answered {error.code}: {CODES[error.code][1]}"
     elif error.status == 401:
-        text = f"{what} answered 401: Discord does not accept the token: {_TOKEN}"
+        text = f"{what} answered 401: Discord does not accept the token: {_COPY}"
     else:
         text = f"{what} answered {error.status} with the code {error.code}, which gatewayd does not know"
     return "; ".join([text, *error.fields])

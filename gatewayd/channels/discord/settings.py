@@ -23,7 +23,7 @@ class DiscordSettings(Struct, frozen=True, forbid_unknown_fields=True):
     public_key: str | None = None
     """For interactions = "http": the Public Key of the app, 64 hexadecimal digits, from "General Information"."""
     message_content: bool = True
-    """true: asks for the privileged intent "Message Content". false: in guilds, only messages that mention the bot have a text."""
+    """true: asks for the privileged intent "Message Content". false: in guilds, only what mentions the bot has a text."""
     thread_replies: Literal["all", "mentioned"] = "all"
     """Which messages are for the bot in a thread that it is in: all of them, or those that mention it."""
     commands: bool = True
@@ -31,7 +31,7 @@ class DiscordSettings(Struct, frozen=True, forbid_unknown_fields=True):
     link_previews: bool = False
     """true: Discord shows previews of the links in a reply."""
     api_base: str = PUBLIC_API
-    """The address of the REST API, with its version. The token goes to its host, to the gateway that it names, and nowhere else."""
+    """The address of the REST API, with its version. The token goes to its host and to the gateway that it names."""
     request_timeout_seconds: Annotated[float, Meta(gt=0, le=600)] = 30.0
     """How long a call may take, all in all; a file has one second more for each MiB. A send that takes longer is of unknown
     outcome."""

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
+from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.discord.ids import is_snowflake
 from gatewayd.channels.discord.wire.answers import Channel
 from gatewayd.channels.discord.wire.events import THREADS, WITH_MESSAGES, Guild
@@ -32,6 +33,8 @@ class Guilds:
         self._expected: set[str] = set()
         self.missed: dict[str, tuple[str, Channel]] = {}
         """By id, the channels in which something was said since the watermark of ``collect``, each with its guild."""
+        self.told = Wakeup()
+        """A guild was told of."""
         self._after: int | None = None
 
     def expect(self, guilds: Iterable[str]) -> None:
@@ -55,6 +58,7 @@ class Guilds:
     def put(self, guild: Guild, own_id: str) -> None:
         """GUILD_CREATE."""
         self._expected.discard(guild.id)
+        self.told.notify()
         if not is_snowflake(guild.id):
             return
         ids = sorted(int(it.id) for it in guild.channels if is_snowflake(it.id) and int(it.id) < 1 << 64)
@@ -82,6 +86,7 @@ class Guilds:
 
     def drop_guild(self, guild: str) -> None:
         """We are not in it any more, or it is away."""
+        self.told.notify()
         self._expected.discard(guild)
         self._roles.pop(guild, None)
         if is_snowflake(guild):

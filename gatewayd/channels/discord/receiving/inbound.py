@@ -56,12 +56,13 @@ from gatewayd.model.message.envelope import InboundEnvelope, InboundKind, Origin
 from gatewayd.ports.channel import AccountConfig
 
 SAID: Final = frozenset({DEFAULT, REPLY})
-"""The types of what people say ("Message Types"). All others are news of Discord's own (somebody joined, a message was pinned), or
-the answer of an app."""
+"""The types of what people say ("Message Types"). All others are news of Discord's own (somebody joined, a message was pinned),
+or the answer of an app."""
 
 OLD_EDIT_SECONDS: Final = 86_400.0
 """The hub knows the keys of what it received for two days at least (``retention.keep_seconds``)."""
 MOST_ADDRESSES: Final = 2_000
+MOST_TOKENS: Final = 2_000
 
 
 class Bot(Struct, frozen=True):
@@ -105,6 +106,8 @@ class Receiver:
         self.guilds = Guilds()
         self.addresses: dict[str, str] = {}
         """Where the newest files are: by ``Attachment.ref``."""
+        self.tokens: dict[str, str] = {}
+        """Of the newest interactions, by their ids: a secret for 15 minutes."""
         self._account = account
         self._follows_threads = settings.thread_replies == "all"
         self._state = state
@@ -339,6 +342,9 @@ class Receiver:
             addressed=True,
             sent_at=seconds_of(interaction.id),
         )
+        self.tokens[interaction.id] = interaction.token
+        while len(self.tokens) > MOST_TOKENS:
+            del self.tokens[next(iter(self.tokens))]
         answer_with = f"{interaction.application_id}:{interaction.token}" if is_command and interaction.token else None
         press = None if is_command else interaction.id
         return Read((replace(envelope, press=press, answer_with=answer_with),), state=self._state.unsaved())

@@ -1,0 +1,267 @@
+"""Receiving by the gateway ("Gateway"). One connection at a time; its session outlives it, and this process.
+
+What was said while nobody listened comes again when the session is resumed. When it cannot be, a new one begins, and what was
+missed is read back from the histories (receiving/backfill.py).
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+
+from gatewayd.channels.discord.api import DiscordApi, route
+from gatewayd.channels.discord.receiving.connection import Connection, Ended
+from gatewayd.channels.discord.receiving.cursors import Seen
+from gatewayd.channels.discord.receiving.deliveries import SESSION, Deliveries, Received
+from gatewayd.channels.discord.receiving.starts import Starts
+from gatewayd.channels.discord.wire import frames
+from gatewayd.channels.discord.wire.answers import GatewayBot
+from gatewayd.channels.discord.wire.frames import Frame, Ready, Session, identify, resume
+from gatewayd.kit.json import Malformed, decode
+from gatewayd.kit.network.websocket import WebSocketClosed, connect
+from gatewayd.model.errors import NeedsOperator, TryAgain
+from gatewayd.model.secret import Secret
+from gatewayd.ports.channel import ChannelServices, Deliver
+
+LEAVE_WITH: Final = 4000
+"""Our close code: 1000 and 1001 would end the session ("Gateway", "Initiating a Disconnect")."""
+ANSWER_SECONDS: Final = 30.0
+"""From IDENTIFY or RESUME to the first answer."""
+SILENCE_SECONDS: Final = 120.0
+"""A longer silence, acknowledged heartbeats included, means that our own reading hangs."""
+LONGEST_PAUSE_SECONDS: Final = 60.0
+RESUME_ATTEMPTS: Final = 5
+"""After so many that ended before they were resumed, the session is resumed at the address of GET /gateway/bot."""
+LONGEST_WAIT_SECONDS: Final = 60.0
+"""To begin a session may have to wait so long here. When it is longer, the account waits as a whole, and says so."""
+
+_PORTAL: Final = "https://discord.com/developers/applications"
+_FINAL: Final = {
+    4004: f'Discord does not accept the token (4004): copy a new one from the page "Bot" of the app ({_PORTAL})',
+    4010: "the shard is wrong (4010): please report it",
+    4011: "the bot is in so many servers that it needs several shards (4011), which gatewayd does not do",
+    4012: "Discord does not speak version 10 of the gateway any more (4012): a newer release of gatewayd is needed",
+    4013: "the intents are wrong (4013): please report it",
+    4014: (
+        f'the intent "Message Content" is not switched on (4014): switch it on under "Bot", "Privileged Gateway Intents" of '
+        f"the app ({_PORTAL}), or set message_content = false"
+    ),
+}
+"""Close codes after which Discord takes no new connection ("Gateway Close Event Codes")."""
+_OF_SESSION: Final = {4003, 4007, 4009}
+"""Close codes after which the session is over: not authenticated, a wrong number, timed out."""
+_HOST: Final = re.compile(r"[a-z0-9.:\[\]-]{1,253}", re.IGNORECASE)
+
+
+class Gateway:
+    """The connection of one account, which is connected as ``identity`` while there is a session on it."""
+
+    def __init__(
+        self,
+        api: DiscordApi,
+        http: httpx2.AsyncClient,
+        services: ChannelServices,
+        deliveries: Deliveries,
+        seen: Seen,
+        *,
+        token: Secret,
+        intents: int,
+        identity: str,
+    ) -> None:
+        self._api = api
+        self._http = http
+        self._services = services
+        self._deliveries = deliveries
+        self._seen = seen
+        self._token = token
+        self._intents = intents
+        self._identity = identity
+        self._starts = Starts(services.state)
+        self._session: Session | None = None
+        self._failures = 0
+        self._was_connected = False
+
+    async def run(self, deliver: Deliver, begun: Callable[[], None]) -> NoReturn:
+        """``begun`` is called when a new session has begun, so that something may have been missed.
+
+        :raises TryAgain: no connection came about. :raises NeedsOperator: Discord refuses the bot.
+        """
+        await self._restore()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._deliveries.run, deliver)
+            while True:
+                try:
+                    await self._connect(begun)
+                except Ended as ended:
+                    await self._note_end(ended)
+        raise AssertionError("it ends by an error only")
+
+    async def _restore(self) -> None:
+        """The session of an earlier life. When something of it is still to be read back, a new one has to tell where."""
+        stored = await self._services.state.load(SESSION)
+        if stored and not self._seen.has_gap:
+            try:
+                self._session = decode(stored, Session)
+            except Malformed:
+                self._session = None
+
+    async def _connect(self, begun: Callable[[], None]) -> NoReturn:
+        """One connection. :raises Ended: it is over."""
+        session = self._session
+        url = session.url if session is not None and self._failures < RESUME_ATTEMPTS else ""
+        if session is None or not _is_address(url):
+            url = await self._address(is_new=session is None)
+        try:
+            async with connect(
+                self._http,
+                f"{url.rstrip('/')}/?v=10&encoding=json&compress=zlib-stream",
+                leaves_with=LEAVE_WITH,
+                ping_seconds=600.0,
+            ) as websocket:
+                connection = Connection(websocket, self._services, None if session is None else session.seq)
+                await connection.greet()
+                if session is None:
+                    await self._starts.note(self._services.now())
+                    await connection.send(identify(self._token.reveal(), self._intents))
+                else:
+                    await connection.send(resume(self._token.reveal(), session))
+                await _both(connection.beat, lambda: self._receive(connection, begun))
+        except WebSocketClosed as closed:
+            raise Ended(f"Discord's gateway: {closed.reason}", after_seconds=closed.retry_after_seconds) from None
+        raise Ended("Discord's gateway: the connection is over")
+
+    async def _address(self, *, is_new: bool) -> str:
+        """Where to connect; for a new session when one may begin.
+
+        :raises TryAgain: an outage, or it would take long. :raises NeedsOperator: the token is refused.
+        """
+        try:
+            bot = await self._api.ask(route("GET /gateway/bot"), GatewayBot, purpose="own")
+        except TryAgain as error:
+            raise self._outage(error) from None
+        if not _is_address(bot.url):
+            raise self._outage(TryAgain("Discord GET /gateway/bot: the answer has no address of a WebSocket"))
+        if is_new:
+            seconds = await self._starts.seconds_until(bot.session_start_limit, self._services.now())
+            if seconds > LONGEST_WAIT_SECONDS:
+                left = bot.session_start_limit.remaining
+                reason = (
+                    f"Discord lets the bot begin only {left} more sessions in {bot.session_start_limit.reset_after / 3.6e6:.1f} "
+                    f"hours: the next one begins in {seconds:.0f} s. Is the token used elsewhere?"
+                )
+                raise TryAgain(reason, after_seconds=seconds)
+            await anyio.sleep(seconds)
+        return bot.url
+
+    def _outage(self, error: TryAgain) -> Exception:
+        """Before the first connection the account tries again as a whole, so that it can be seen."""
+        if self._was_connected:
+            return Ended(error.reason, after_seconds=error.after_seconds)
+        return TryAgain(error.reason, after_seconds=error.after_seconds)
+
+    async def _receive(self, connection: Connection, begun: Callable[[], None]) -> NoReturn:
+        is_joined = False
+        patience = anyio.current_time() + ANSWER_SECONDS
+        while True:
+            if self._deliveries.is_full:
+                raise Ended("the store is slower than Discord: what waits is stored first, and the session is resumed then")
+            with anyio.CancelScope(deadline=float("inf") if is_joined else patience) as scope:
+                frame, size = await connection.receive()
+            if scope.cancelled_caught:
+                raise Ended(f"Discord's gateway did not answer within {ANSWER_SECONDS:g} s")
+            match frame.op:
+                case frames.DISPATCH if frame.s is not None and frame.t is not None:
+                    is_joined = True
+                    self._take(connection, frame, size, begun)
+                case frames.HEARTBEAT:
+                    await connection.answer_beat()
+                case frames.RECONNECT:
+                    raise Ended("Discord's gateway wants the connection to be made anew")
+                case frames.INVALID_SESSION:
+                    raise Ended("Discord's gateway takes the session for invalid", is_new=bytes(frame.d) != b"true")
+
+    def _take(self, connection: Connection, frame: Frame, size: int, begun: Callable[[], None]) -> None:
+        """One dispatch."""
+        number, name = frame.s or 0, frame.t or ""
+        if name == "READY":
+            try:
+                ready = decode(frame.d, Ready)
+            except Malformed:
+                raise Ended("Discord's gateway began a session without an id", is_new=True) from None
+            url = ready.resume_gateway_url
+            self._session = Session(ready.session_id, number, url if _is_address(url) else "")
+            self._seen.open()
+            self._deliveries.add(Received(name, frame.d, self._session, size))
+            self._note_connected(is_resumed=False)
+            begun()
+            connection.seq = number
+            return
+        if self._session is None:
+            raise Ended("Discord's gateway sent an event without a session", is_new=True)
+        connection.seq = number
+        self._session = Session(self._session.id, number, self._session.url)
+        if name == "RESUMED":
+            self._note_connected(is_resumed=True)
+        self._deliveries.add(Received(name, frame.d, self._session, size))
+
+    def _note_connected(self, *, is_resumed: bool) -> None:
+        self._was_connected = True
+        self._failures = 0
+        self._services.connection.connected(self._identity)
+        self._services.connection.expect_silence(SILENCE_SECONDS)
+        self._services.log.info("discord_session_resumed" if is_resumed else "discord_session_begun")
+
+    async def _note_end(self, ended: Ended) -> None:
+        """Wait until the next connection may be tried. :raises NeedsOperator, TryAgain:"""
+        if ended.code in _FINAL:
+            raise NeedsOperator(_FINAL[ended.code], retries_slowly=True)
+        if ended.is_new or ended.code in _OF_SESSION:
+            self._session = None
+        self._failures += 1
+        self._services.log.warning(
+            "discord_connection_ended", reason=ended.reason, code=ended.code, resumes=self._session is not None
+        )
+        if not self._was_connected and self._failures > 2 * RESUME_ATTEMPTS:
+            raise TryAgain(ended.reason, after_seconds=ended.after_seconds)
+        self._services.connection.interrupted(ended.reason)
+        ceiling = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
+        pause = ceiling * self._services.rng.random()
+        if ended.is_new:
+            pause = max(pause, 1.0 + 4.0 * self._services.rng.random())  # "Gateway", "Resuming": one to five seconds
+        await anyio.sleep(max(pause, ended.after_seconds or 0.0))
+        await self._deliveries.drained()
+
+
+async def _both(one: Callable[[], Awaitable[None]], other: Callable[[], Awaitable[None]]) -> None:
+    """Run both until one of them ends by an error, and raise that, in no group."""
+    failure: Exception | None = None
+
+    async def until_error(call: Callable[[], Awaitable[None]]) -> None:
+        nonlocal failure
+        try:
+            await call()
+        except Exception as error:
+            failure = failure or error
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(until_error, one)
+        group.start_soon(until_error, other)
+    if failure is not None:
+        raise failure
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("ws", "wss")
+        and bool(parts.hostname)
+        and not parts.username
+        and _HOST.fullmatch(parts.netloc) is not None
+    )
