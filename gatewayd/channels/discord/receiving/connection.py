@@ -1,5 +1,6 @@
 """One connection to the gateway, from its handshake to its end ("Gateway", "Connection Lifecycle")."""
 
+from collections.abc import Callable
 from typing import Final
 
 import anyio
@@ -40,10 +41,10 @@ class Ended(Exception):
 
 
 class Connection:
-    """Receives frames, and beats. ``seq`` is the number of the last dispatch."""
+    """Receives frames, and beats. ``place`` tells the number of the last dispatch that is stored."""
 
-    def __init__(self, websocket: WebSocket, services: ChannelServices, seq: int | None) -> None:
-        self.seq = seq
+    def __init__(self, websocket: WebSocket, services: ChannelServices, place: Callable[[], int | None]) -> None:
+        self._place = place
         self._websocket = websocket
         self._services = services
         self._inflator = Inflator()
@@ -105,13 +106,13 @@ class Connection:
             if not self._is_acknowledged:
                 raise Ended("Discord's gateway does not answer heartbeats")
             self._is_acknowledged = False
-            await self.send(heartbeat(self.seq))
+            await self.send(heartbeat(self._place()))
             pause = self._interval
 
     async def answer_beat(self) -> None:
         """Discord asks for a beat. One that comes too often is left out."""
         if self._pace.ready_at() <= anyio.current_time():
-            await self.send(heartbeat(self.seq))
+            await self.send(heartbeat(self._place()))
 
 
 def _ended(closed: WebSocketClosed) -> Ended:

@@ -79,6 +79,11 @@ class Deliveries:
         self._added = Wakeup()
         self._drained = Wakeup()
         self._placed_at = -math.inf
+        self._done: Session | None = None
+
+    def place(self, session: str) -> int | None:
+        """The number of the last dispatch of this session that is stored, or needs no storing; None: there is none."""
+        return self._done.seq if self._done is not None and self._done.id == session else None
 
     @property
     def is_full(self) -> bool:
@@ -103,6 +108,7 @@ class Deliveries:
                 await self._added.wait()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), IN_ONE_COMMIT))]
             await self._commit(batch, deliver)
+            self._done = batch[-1].session
             self._bytes -= sum(received.size for received in batch)
             self._drained.notify()
 

@@ -121,7 +121,7 @@ class Gateway:
                 leaves_with=LEAVE_WITH,
                 ping_seconds=600.0,
             ) as websocket:
-                connection = Connection(websocket, self._services, None if session is None else session.seq)
+                connection = Connection(websocket, self._services, self._place)
                 await connection.greet()
                 if session is None:
                     await self._starts.note(self._services.now())
@@ -175,7 +175,7 @@ class Gateway:
             match frame.op:
                 case frames.DISPATCH if frame.s is not None and frame.t is not None:
                     is_joined = True
-                    self._take(connection, frame, size, begun)
+                    self._take(frame, size, begun)
                 case frames.HEARTBEAT:
                     await connection.answer_beat()
                 case frames.RECONNECT:
@@ -183,7 +183,7 @@ class Gateway:
                 case frames.INVALID_SESSION:
                     raise Ended("Discord's gateway takes the session for invalid", is_new=bytes(frame.d) != b"true")
 
-    def _take(self, connection: Connection, frame: Frame, size: int, begun: Callable[[], None]) -> None:
+    def _take(self, frame: Frame, size: int, begun: Callable[[], None]) -> None:
         """One dispatch."""
         number, name = frame.s or 0, frame.t or ""
         if name == "READY":
@@ -197,15 +197,17 @@ class Gateway:
             self._deliveries.add(Received(name, frame.d, self._session, size))
             self._note_connected(is_resumed=False)
             begun()
-            connection.seq = number
             return
         if self._session is None:
             raise Ended("Discord's gateway sent an event without a session", is_new=True)
-        connection.seq = number
         self._session = Session(self._session.id, number, self._session.url)
         if name == "RESUMED":
             self._note_connected(is_resumed=True)
         self._deliveries.add(Received(name, frame.d, self._session, size))
+
+    def _place(self) -> int | None:
+        """The number of the last dispatch of this session that is stored."""
+        return None if self._session is None else self._deliveries.place(self._session.id)
 
     def _note_connected(self, *, is_resumed: bool) -> None:
         self._was_connected = True

@@ -1,0 +1,196 @@
+"""Discord passes the contract, with interactions by the gateway and over HTTP. Its other side is the fake Discord, over real
+sockets."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import ClassVar
+
+import trio
+import trio.testing
+
+from gatewayd.channels.discord import PLUGIN
+from gatewayd.model.message.envelope import Peer
+from gatewayd.ports.channel import AccountConfig
+from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Place, SendFailure, Shown
+from tests.channels.discord.reader import plain_of
+from tests.channels.discord.rig import account_of, now
+from tests.fakes.discord_platform import CREATE_MESSAGE, FakeDiscord, Json
+
+EDIT_MESSAGE = "PATCH /channels/{channel_id}/messages/{message_id}"
+SENDS = (CREATE_MESSAGE, EDIT_MESSAGE)
+HEARTBEAT = 1
+
+
+async def settle() -> None:
+    """The gateway tells one event after the other."""
+    await trio.testing.wait_all_tasks_blocked(0.002)
+
+
+class DiscordHarness:
+    def __init__(self, discord: FakeDiscord) -> None:
+        self.discord = discord
+        self.account: AccountConfig = account_of(discord)
+        self._alice, self._bob = discord.add_user("alice"), discord.add_user("bob")
+        self.people = (self._alice, self._bob)
+        self.peer = Peer("dm", self._alice)
+        guild = discord.add_guild("Home", members=self.people)
+        general = discord.add_channel(guild, "general")
+        thread = discord.open_thread(self._bob, general, "the topic")
+        self.places: Mapping[Place, Peer] = {
+            "other": Peer("dm", self._bob),
+            "group": Peer("group", general),
+            "thread": Peer("group", general, thread),
+        }
+        self.unknown_message = f"{discord.dm(self._alice)}:123456789012345678"
+        self._latest = ""
+        self._written: list[int] = []
+
+    @property
+    def failures(self) -> Mapping[SendFailure, Callable[[], Awaitable[None]]]:
+        discord = self.discord
+        return {
+            "outage": self._arrange(lambda route: discord.fail_with_page(route, 403, body=discord.token)),
+            "rate limit": self._arrange(lambda route: discord.limit_next(route, 70.0)),
+            "pace": self._arrange(lambda route: discord.limit_next(route, 70.0, scope="global")),
+            "rejected": self._arrange(lambda route: discord.fail_next(route, 403, 50013, discord.token)),
+            "revoked": self._revoke,
+            "cut": self._arrange(lambda route: discord.cut_next(route, after_effect=True)),
+        }
+
+    async def _revoke(self) -> None:
+        self.discord.reset_token()
+
+    def _arrange(self, fail: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
+        async def arrange() -> None:
+            for route in SENDS:
+                fail(route)
+
+        return arrange
+
+    def _channel(self, peer: Peer) -> str:
+        return self.discord.dm(peer.id) if peer.kind == "dm" else peer.thread or peer.id
+
+    async def produce(self, text: str) -> None:
+        await self.write(text, peer=self.peer, sender=self._alice)
+
+    async def write(self, text: str, *, peer: Peer, sender: str, mentions: bool = False) -> None:
+        text = f"<@{self.discord.bot_id}> {text}" if mentions else text
+        self._latest = self.discord.say(sender, self._channel(peer), text)
+        self._note()
+        await settle()
+
+    async def correct(self, text: str) -> None:
+        self.discord.edit(self._latest, text)
+        self._note()
+
+    async def produce_file(self, name: str, content: bytes) -> None:
+        self._latest = self.discord.say(self._alice, self._channel(self.peer), "", files=[(name, content)])
+        self._note()
+
+    async def redeliver(self) -> None:
+        self.discord.gateway.repeat_last()
+
+    async def press(self, message_id: str, data: str) -> None:
+        message = message_id.partition(":")[2]
+        buttons = self.discord.buttons(message)
+        custom_id = next(str(it["custom_id"]) for it in buttons if str(it["custom_id"]).endswith(f"/{data}"))
+        self.discord.press(self._alice, message, custom_id)
+        self._note()
+        await settle()
+
+    def _note(self) -> None:
+        """What has happened has this number in the newest session."""
+        sessions = list(self.discord.gateway.state.sessions._sessions.values())
+        self._written.append(sessions[-1].seq if sessions else 0)
+
+    async def acknowledged(self) -> int:
+        return self._acknowledged()
+
+    def _acknowledged(self) -> int:
+        """The heartbeats tell what the client has."""
+        beats = [
+            payload["d"] or 0
+            for connection in self.discord.gateway.connections
+            for payload in connection.received
+            if payload["op"] == HEARTBEAT
+        ]
+        return sum(number <= max(beats, default=0) for number in self._written)
+
+    async def wait_acknowledged(self, count: int) -> None:
+        await self.discord.wait_until(lambda: self._acknowledged() >= count)
+
+    async def received(self) -> Sequence[str]:
+        return await self.received_in(self.peer)
+
+    async def received_in(self, peer: Peer) -> Sequence[str]:
+        return [plain_of(message["content"]) for message in self._ours(peer)]
+
+    async def received_files(self) -> Sequence[tuple[str, bytes, str]]:
+        return [
+            (file["filename"], self.discord.cdn.content(file["url"]), plain_of(message["content"]))
+            for message in self._ours(self.peer)
+            for file in message["attachments"]
+        ]
+
+    async def shown(self) -> Sequence[Shown]:
+        return [
+            Shown(
+                f"{message['channel_id']}:{message['id']}",
+                plain_of(message["content"]),
+                tuple(
+                    Button(it["label"], it["custom_id"].partition("/")[2])
+                    for row in message["components"]
+                    for it in row["components"]
+                ),
+            )
+            for message in self._ours(self.peer)
+        ]
+
+    def _ours(self, peer: Peer) -> list[Json]:
+        return [it for it in self.discord.messages(self._channel(peer)) if it["author"]["id"] == self.discord.bot_id]
+
+    async def wait_answers(self, count: int) -> Sequence[str]:
+        await self.discord.wait_until(lambda: len(self._answers()) >= count)
+        return [plain_of(text) for text in self._answers()]
+
+    def _answers(self) -> list[str]:
+        return [str(body["content"]) for body in self.discord.calls("POST /webhooks/{webhook_id}/{webhook_token}")]
+
+    async def stall(self) -> None:
+        channel = self._channel(self.peer)
+        self.discord._fault("hang", CREATE_MESSAGE, times=None, when=lambda call: call.ids["channel_id"] == channel)
+
+    async def cut(self) -> None:
+        self.discord.gateway.behave(refuses=True)
+        self.discord.gateway.reset_all()
+
+    async def heal(self) -> None:
+        self.discord.gateway.behave(refuses=False)
+
+    async def go_silent(self) -> None:
+        self.discord.gateway.behave(acknowledges=False, dispatches=False)
+
+
+EXCUSES = {
+    "half": "a text is one message",
+    "pings": "a driver beats, and Discord's pings are those beats",
+    "replies": "a direct message is answered without a reply: there is nobody else",
+    "reports": "a bot is not told what became of its messages",
+}
+
+
+class TestDiscordContract(ChannelContract):
+    plugin = PLUGIN
+    manifest_module = "gatewayd.channels.discord"
+    excuses: ClassVar[Mapping[str, str]] = {**EXCUSES, "webhooks": "it is connected"}
+
+    def harness(self) -> AbstractAsyncContextManager[Harness]:
+        return self._serve()
+
+    @asynccontextmanager
+    async def _serve(self) -> AsyncIterator[Harness]:
+        async with FakeDiscord.serve(now=now) as discord:
+            discord.gateway.behave(heartbeat_seconds=1.0)
+            harness = DiscordHarness(discord)
+            await trio.sleep(5)
+            yield harness
