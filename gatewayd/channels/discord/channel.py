@@ -80,8 +80,8 @@ class DiscordChannel:
                 self._api,
                 self._http,
                 self._services,
-                Deliveries(receiver, self._services, ask, stored),
-                self._state.seen,
+                Deliveries(receiver, self._services, self._state.seen, ask=ask, stored=stored, missing=backfill.begin),
+                self._state,
                 token=self._settings.token,
                 intents=GUILDS | GUILD_MESSAGES | DIRECT_MESSAGES | (MESSAGE_CONTENT if self._settings.message_content else 0),
                 identity=f"@{bot.name}",
@@ -89,7 +89,7 @@ class DiscordChannel:
             group.start_soon(backfill.watch, deliver)
             if self._settings.commands:
                 group.start_soon(register, self._api, self._services.state, self._services.log, bot.application_id)
-            await gateway.run(deliver, backfill.begin)
+            await gateway.run(deliver)
 
     async def become(self, bot: Bot) -> Receiver:
         """From now on, read what comes as this bot. :raises StoreRefused: what is kept of it cannot be read."""

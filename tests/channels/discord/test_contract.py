@@ -1,19 +1,24 @@
 """Discord passes the contract, with interactions by the gateway and over HTTP. Its other side is the fake Discord, over real
 sockets."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
+from urllib.parse import urlsplit
 
+import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from gatewayd.channels.discord import PLUGIN
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.channel import AccountConfig
-from gatewayd.testing.channel_contract import Button, ChannelContract, Harness, Place, SendFailure, Shown
+from gatewayd.ports.channel import AccountConfig, WebhookRequest
+from gatewayd.testing.channel_contract import Account, Button, ChannelContract, Harness, Place, SendFailure, Shown
 from tests.channels.discord.reader import plain_of
 from tests.channels.discord.rig import account_of, now
+from tests.fakes.bot_api.http_server import Request, Response, listen, port_of, serve_http
 from tests.fakes.discord_platform import CREATE_MESSAGE, FakeDiscord, Json
 
 EDIT_MESSAGE = "PATCH /channels/{channel_id}/messages/{message_id}"
@@ -127,10 +132,14 @@ class DiscordHarness:
 
     async def received_files(self) -> Sequence[tuple[str, bytes, str]]:
         return [
-            (file["filename"], self.discord.cdn.content(file["url"]), plain_of(message["content"]))
+            (file["filename"], self._content(file["url"]), plain_of(message["content"]))
             for message in self._ours(self.peer)
             for file in message["attachments"]
         ]
+
+    def _content(self, url: str) -> bytes:
+        parts = urlsplit(url)
+        return self.discord.cdn.read(parts.path, parts.query)[1]
 
     async def shown(self) -> Sequence[Shown]:
         return [
@@ -194,3 +203,64 @@ class TestDiscordContract(ChannelContract):
             harness = DiscordHarness(discord)
             await trio.sleep(5)
             yield harness
+
+
+class HttpHarness(DiscordHarness):
+    """Discord posts interactions to us, and everything else comes by the gateway."""
+
+    def __init__(self, discord: FakeDiscord) -> None:
+        super().__init__(discord)
+        self.account = account_of(discord, interactions="http")
+        self._reached: Account | None = None
+
+    def reach(self, account: Account | None) -> None:
+        self._reached = account
+
+    async def genuine(self, text: str) -> WebhookRequest:
+        """A slash command with this text."""
+        self.discord.register("ask", options=[{"type": 3, "name": "text", "description": "text"}])
+        interaction = self.discord.command(self._alice, self._channel(self.peer), "ask", {"text": text})
+        body = json.dumps(self.discord.interaction(interaction).data).encode()
+        timestamp = str(int(now()))
+        signature = self.discord._world.application.sign(timestamp, body)
+        headers = {"x-signature-ed25519": signature, "x-signature-timestamp": timestamp, "content-type": "application/json"}
+        return WebhookRequest("POST", headers, "", body)
+
+    def forged(self, genuine: WebhookRequest) -> Sequence[WebhookRequest]:
+        signature = "x-signature-ed25519"
+        without = {name: value for name, value in genuine.headers.items() if name != signature}
+        return [
+            replace(genuine, headers=without),
+            replace(genuine, headers={**without, signature: "0" * 128}),
+            replace(genuine, headers={**genuine.headers, "x-signature-timestamp": "1799990000"}),
+            replace(genuine, body=genuine.body.replace(b"hello", b"other")),
+        ]
+
+    async def answer(self, request: Request) -> Response | None:
+        """The daemon's HTTP server."""
+        if self._reached is None:
+            return Response(503, b"")
+        reply = await self._reached.webhook(WebhookRequest(request.method, request.headers, request.query, request.body))
+        return Response(reply.status, reply.body, reply.content_type)
+
+
+@pytest.mark.slow
+class TestDiscordHttpContract(ChannelContract):
+    plugin = PLUGIN
+    manifest_module = "gatewayd.channels.discord"
+    excuses: ClassVar[Mapping[str, str]] = EXCUSES
+
+    def harness(self) -> AbstractAsyncContextManager[Harness]:
+        return self._serve()
+
+    @asynccontextmanager
+    async def _serve(self) -> AsyncIterator[Harness]:
+        listener = await listen(0)
+        async with trio.open_nursery() as nursery, FakeDiscord.serve(now=now) as discord:
+            discord.gateway.behave(heartbeat_seconds=1.0)
+            harness = HttpHarness(discord)
+            await trio.sleep(5)
+            discord.set_endpoint(f"http://127.0.0.1:{port_of(listener)}/")
+            nursery.start_soon(serve_http, listener, harness.answer)
+            yield harness
+            nursery.cancel_scope.cancel()

@@ -108,7 +108,7 @@ class Backfill:
         with anyio.move_on_after(GUILDS_SECONDS):
             while not self._receiver.guilds.is_complete:
                 await self._receiver.guilds.told.wait()
-        if not self._seen.is_first_life and self._seconds:
+        if self._seconds:
             await self._read_all(deliver, bounds)
         if self._seen.close(bounds.gap):
             self._receiver.guilds.collect(None)

@@ -42,7 +42,7 @@ class Seen:
         self._received = _Received()
         self._newest = 0
         self._gaps = 0
-        self._is_first_life = False
+        self._is_first_session = False
 
     @property
     def upto(self) -> int:
@@ -59,17 +59,12 @@ class Seen:
         """The number of the last gap."""
         return self._gaps
 
-    @property
-    def is_first_life(self) -> bool:
-        """The account was never connected before."""
-        return self._is_first_life
-
     def begin(self, now: float) -> str | None:
         """The account is about to connect. Returns the value to store before it does, when this is its first time: a message that
         comes, and is lost in a crash, is fetched by the next life."""
         if self._received.upto:
             return None
-        self._is_first_life = True
+        self._is_first_session = True
         self._received.upto = snowflake_at(now - CLOCK_SECONDS)
         return self.value()
 
@@ -92,8 +87,12 @@ class Seen:
         self._received.upto = self._newest
         return True
 
-    def open(self) -> None:
-        """There was a gap, perhaps while another one is read back."""
+    def begin_session(self) -> None:
+        """A new session: there was a gap before it, perhaps while another one is read back. Before the first session of all there
+        was nothing."""
+        if self._is_first_session:
+            self._is_first_session = False
+            return
         self._received.gap = True
         self._gaps += 1
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.actor.wakeup import Wakeup
+from gatewayd.channels.discord.receiving.cursors import Seen
 from gatewayd.channels.discord.receiving.inbound import Read, Receiver, Unknown
 from gatewayd.channels.discord.wire.frames import Session
 from gatewayd.kit.json import Malformed
@@ -60,20 +61,28 @@ class Received(Struct, frozen=True):
 class Deliveries:
     """A bounded queue, and the loop that commits what is in it. Adding to it never waits, so that heartbeats are read on.
 
-    ``ask`` finds out what has to be known before an event can be read; ``stored`` is told of what was committed.
+    ``ask`` finds out what has to be known before an event can be read; ``stored`` is told of what was committed. While there is a
+    gap, the place of the session stays at its beginning: so the next life is told once more of all guilds, where something may be
+    missing. ``missing`` is called when they are about to be told of, after a gap.
     """
 
     def __init__(
         self,
         receiver: Receiver,
         services: ChannelServices,
+        seen: Seen,
+        *,
         ask: Callable[[Unknown], Awaitable[None]],
         stored: Callable[[Sequence[InboundEnvelope]], None],
+        missing: Callable[[], None],
     ) -> None:
         self._receiver = receiver
         self._services = services
         self._ask = ask
         self._stored = stored
+        self._missing = missing
+        self._seen = seen
+        self._begun: Session | None = None
         self._waiting: deque[Received] = deque()
         self._bytes = 0
         self._added = Wakeup()
@@ -84,6 +93,13 @@ class Deliveries:
     def place(self, session: str) -> int | None:
         """The number of the last dispatch of this session that is stored, or needs no storing; None: there is none."""
         return self._done.seq if self._done is not None and self._done.id == session else None
+
+    def restore(self, session: Session) -> None:
+        """An earlier life's session is about to be resumed."""
+        self._begun = session
+        self._placed_at = anyio.current_time()
+        if self._seen.has_gap:
+            self._missing()
 
     @property
     def is_full(self) -> bool:
@@ -119,6 +135,11 @@ class Deliveries:
             if (unknown := self._receiver.unknown(received.name, received.data)) is not None:
                 await self._ask(unknown)
             read = self._read(received)
+            if received.name == "READY":
+                self._begun = received.session
+                self._placed_at = anyio.current_time()  # it is stored already
+                if self._seen.has_gap:
+                    self._missing()
             if read is not None:
                 envelopes += read.envelopes
                 state.update(read.state)
@@ -127,9 +148,14 @@ class Deliveries:
         if not envelopes and not state and now < self._placed_at + PLACE_SECONDS:
             return
         self._placed_at = now
-        state[SESSION] = msgspec.json.encode(batch[-1].session).decode()
+        state[SESSION] = msgspec.json.encode(self._kept(batch[-1].session)).decode()
         await deliver(envelopes, state=state)
         self._stored(envelopes)
+
+    def _kept(self, session: Session) -> Session:
+        """The place that is stored."""
+        begun = self._begun
+        return begun if self._seen.has_gap and begun is not None and begun.id == session.id else session
 
     def _read(self, received: Received) -> Read | None:
         try:

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx2
+import msgspec
 
 from gatewayd.channels.discord.api import DiscordApi, route
 from gatewayd.channels.discord.receiving.connection import Connection, Ended
-from gatewayd.channels.discord.receiving.cursors import Seen
+from gatewayd.channels.discord.receiving.cursors import DiscordState
 from gatewayd.channels.discord.receiving.deliveries import SESSION, Deliveries, Received
 from gatewayd.channels.discord.receiving.starts import Starts
 from gatewayd.channels.discord.wire import frames
@@ -65,7 +66,7 @@ class Gateway:
         http: httpx2.AsyncClient,
         services: ChannelServices,
         deliveries: Deliveries,
-        seen: Seen,
+        state: DiscordState,
         *,
         token: Secret,
         intents: int,
@@ -75,7 +76,8 @@ class Gateway:
         self._http = http
         self._services = services
         self._deliveries = deliveries
-        self._seen = seen
+        self._seen = state.seen
+        self._seen_key = state.seen_key
         self._token = token
         self._intents = intents
         self._identity = identity
@@ -83,32 +85,31 @@ class Gateway:
         self._session: Session | None = None
         self._failures = 0
         self._was_connected = False
+        self._is_connected = False
 
-    async def run(self, deliver: Deliver, begun: Callable[[], None]) -> NoReturn:
-        """``begun`` is called when a new session has begun, so that something may have been missed.
-
-        :raises TryAgain: no connection came about. :raises NeedsOperator: Discord refuses the bot.
-        """
+    async def run(self, deliver: Deliver) -> NoReturn:
+        """:raises TryAgain: no connection came about. :raises NeedsOperator: Discord refuses the bot."""
         await self._restore()
         async with anyio.create_task_group() as group:
             group.start_soon(self._deliveries.run, deliver)
             while True:
                 try:
-                    await self._connect(begun)
+                    await self._connect()
                 except Ended as ended:
                     await self._note_end(ended)
         raise AssertionError("it ends by an error only")
 
     async def _restore(self) -> None:
-        """The session of an earlier life. When something of it is still to be read back, a new one has to tell where."""
-        stored = await self._services.state.load(SESSION)
-        if stored and not self._seen.has_gap:
+        """The session of an earlier life."""
+        if stored := await self._services.state.load(SESSION):
             try:
                 self._session = decode(stored, Session)
             except Malformed:
-                self._session = None
+                self._services.log.warning("discord_session_unreadable")
+            else:
+                self._deliveries.restore(self._session)
 
-    async def _connect(self, begun: Callable[[], None]) -> NoReturn:
+    async def _connect(self) -> NoReturn:
         """One connection. :raises Ended: it is over."""
         session = self._session
         url = session.url if session is not None and self._failures < RESUME_ATTEMPTS else ""
@@ -128,7 +129,7 @@ class Gateway:
                     await connection.send(identify(self._token.reveal(), self._intents))
                 else:
                     await connection.send(resume(self._token.reveal(), session))
-                await _both(connection.beat, lambda: self._receive(connection, begun))
+                await _both(connection.beat, lambda: self._receive(connection))
         except WebSocketClosed as closed:
             raise Ended(f"Discord's gateway: {closed.reason}", after_seconds=closed.retry_after_seconds) from None
         raise Ended("Discord's gateway: the connection is over")
@@ -162,7 +163,7 @@ class Gateway:
             return Ended(error.reason, after_seconds=error.after_seconds)
         return TryAgain(error.reason, after_seconds=error.after_seconds)
 
-    async def _receive(self, connection: Connection, begun: Callable[[], None]) -> NoReturn:
+    async def _receive(self, connection: Connection) -> NoReturn:
         is_joined = False
         patience = anyio.current_time() + ANSWER_SECONDS
         while True:
@@ -175,7 +176,7 @@ class Gateway:
             match frame.op:
                 case frames.DISPATCH if frame.s is not None and frame.t is not None:
                     is_joined = True
-                    self._take(frame, size, begun)
+                    await self._take(frame, size)
                 case frames.HEARTBEAT:
                     await connection.answer_beat()
                 case frames.RECONNECT:
@@ -183,8 +184,8 @@ class Gateway:
                 case frames.INVALID_SESSION:
                     raise Ended("Discord's gateway takes the session for invalid", is_new=bytes(frame.d) != b"true")
 
-    def _take(self, frame: Frame, size: int, begun: Callable[[], None]) -> None:
-        """One dispatch."""
+    async def _take(self, frame: Frame, size: int) -> None:
+        """One dispatch. :raises StoreRefused: a new session cannot be kept, so what it brings could be lost."""
         number, name = frame.s or 0, frame.t or ""
         if name == "READY":
             try:
@@ -193,10 +194,12 @@ class Gateway:
                 raise Ended("Discord's gateway began a session without an id", is_new=True) from None
             url = ready.resume_gateway_url
             self._session = Session(ready.session_id, number, url if _is_address(url) else "")
-            self._seen.open()
+            self._seen.begin_session()
+            # Before anything of it comes: a crash then resumes this session, and knows that something was missed before it.
+            await self._services.state.save(self._seen_key, self._seen.value())
+            await self._services.state.save(SESSION, msgspec.json.encode(self._session).decode())
             self._deliveries.add(Received(name, frame.d, self._session, size))
             self._note_connected(is_resumed=False)
-            begun()
             return
         if self._session is None:
             raise Ended("Discord's gateway sent an event without a session", is_new=True)
@@ -210,7 +213,7 @@ class Gateway:
         return None if self._session is None else self._deliveries.place(self._session.id)
 
     def _note_connected(self, *, is_resumed: bool) -> None:
-        self._was_connected = True
+        self._was_connected = self._is_connected = True
         self._failures = 0
         self._services.connection.connected(self._identity)
         self._services.connection.expect_silence(SILENCE_SECONDS)
@@ -228,7 +231,9 @@ class Gateway:
         )
         if not self._was_connected and self._failures > 2 * RESUME_ATTEMPTS:
             raise TryAgain(ended.reason, after_seconds=ended.after_seconds)
-        self._services.connection.interrupted(ended.reason)
+        if self._is_connected:
+            self._is_connected = False
+            self._services.connection.interrupted(ended.reason)
         ceiling = min(2.0 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
         pause = ceiling * self._services.rng.random()
         if ended.is_new:

@@ -17,6 +17,7 @@ from gatewayd.ports.channel import ChannelServices
 
 PAGE: Final = 100
 MOST_PAGES: Final = 10
+MOST_KEYS: Final = 10_000
 SETTLE_SECONDS: Final = 2.0
 """A request that was cut may still be on its way."""
 CLOCK_SECONDS: Final = 10.0
@@ -55,6 +56,13 @@ class Finder:
         self._places = places
         self._own_id = own_id
         self._services = services
+        self._keys: dict[str, str] = {}
+
+    def note(self, key: str, message: str) -> None:
+        """This message is the one with this key, so it is none of another one with the same words."""
+        if len(self._keys) >= MOST_KEYS:
+            del self._keys[next(iter(self._keys))]
+        self._keys[message] = key
 
     async def find_sent(self, payload: OutboundPayload, *, key: str, since: float) -> Receipt | None:
         """See ``ports.channel.Reconciles``. None is said only when all messages since then were read."""
@@ -63,21 +71,26 @@ class Finder:
         if 0 <= self._services.now() - since < SETTLE_SECONDS:
             raise TryAgain("a send that was cut may be on its way", after_seconds=SETTLE_SECONDS, scope="conversation")
         try:
-            return await self._find(payload, since)
+            return await self._find(payload, key, since)
         except SendRejected as error:
             unreadable = OutcomeUnknown(f"the channel cannot be read back: {error.reason}")
         raise unreadable
 
-    async def _find(self, payload: SendText | SendFile, since: float) -> Receipt | None:
+    async def _find(self, payload: SendText | SendFile, key: str, since: float) -> Receipt | None:
         own_id = self._own_id()
         if own_id is None:
             raise TryAgain("Discord has not said yet who we are", scope="conversation")
         channel = await self._places.find(payload.peer)
-        found = [it for it in await self._messages(channel, since) if _is_like(it, payload, own_id)]
+        found = [
+            it
+            for it in await self._messages(channel, since)
+            if self._keys.get(it.id, key) == key and _is_like(it, payload, own_id)
+        ]
         sure = [it for it in found if seconds_of(it.id) >= since - CLOCK_SECONDS]
         if not found:
             return None
         if len(sure) == 1:
+            self.note(key, sure[0].id)
             return Receipt(str(MessageId(channel, sure[0].id)))
         raise OutcomeUnknown("several messages with these words may be this one" if sure else "an older message has these words")
 

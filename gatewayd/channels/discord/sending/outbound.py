@@ -53,7 +53,7 @@ class Sender:
             return await self.answers.fill(payload.answer_with, self._shown(payload))
         channel = await self.places.find(payload.peer)
         body = {**self._shown(payload), "nonce": key, "enforce_nonce": True, **_reference(payload, channel)}
-        receipt = await self._post(channel, payload, body)
+        receipt = await self._post(channel, payload, body, key)
         self._signals.forget(payload.peer)
         return receipt
 
@@ -69,7 +69,7 @@ class Sender:
             "attachments": [{"id": 0, "filename": payload.name}],
             **_reference(payload, channel),
         }
-        return await self._post(channel, payload, body, file)
+        return await self._post(channel, payload, body, key, file)
 
     async def edit(self, payload: EditText) -> Receipt:
         """Replace the text and the buttons of a message. The same edit twice is as good as once.
@@ -94,7 +94,7 @@ class Sender:
         await self._signals.show(signal)
 
     async def _post(
-        self, channel: str, payload: SendText | SendFile, body: Mapping[str, Any], file: Upload | None = None
+        self, channel: str, payload: SendText | SendFile, body: Mapping[str, Any], key: str, file: Upload | None = None
     ) -> Receipt:
         to = route("POST /channels/{channel_id}/messages", channel_id=channel)
         try:
@@ -108,6 +108,7 @@ class Sender:
         except Malformed:
             return Receipt()
         found = MessageId.parse(f"{posted.channel_id or channel}:{posted.id}")
+        self._finder.note(key, posted.id)
         return Receipt(None if found is None else str(found))
 
     async def _edit(self, message: MessageId, payload: EditText) -> None:
