@@ -105,7 +105,7 @@ def test_loading_every_manifest_imports_no_driver() -> None:
         "print(len(loaded), sorted(heavy), drivers)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout == "9 [] []\n"
+    assert result.stdout == "10 [] []\n"
 
 
 def test_an_unknown_id_is_answered_with_what_there_is() -> None:

@@ -198,7 +198,7 @@ class DiscordApi:
             if is_refused:
                 limited = _limited(reply)
                 told = msgspec.structs.replace(told, pause_seconds=limited.retry_after, for_all=told.for_all or limited.is_global)
-            permit.limits = told
+            permit.settle(told)
         if 200 <= reply.status < 300:
             return reply
         if is_refused:

@@ -48,15 +48,17 @@ class Transport:
     def note_heard(self) -> None:
         self.last_at = self._now()
 
-    def note_connected(self, identity: str | None) -> None:
+    def note_connected(self, identity: str | None, *, resumed: bool) -> None:
         self.identity = identity or self.identity
         self.note_heard()
+        is_whole = resumed and self.interrupted_since is not None
         if self.interrupted_since is not None:
             self.interrupted_since = self.reason = None
             self._on_change()
         if self._is_away:
             self._is_away = False
-            self._on_gap_end()
+            if not is_whole:
+                self._on_gap_end()
 
     def note_interrupted(self, reason: str) -> None:
         self._is_away = True
@@ -86,10 +88,10 @@ class Reporter:
         self._transport = transport
         self._life = life
 
-    def connected(self, identity: str | None = None) -> None:
+    def connected(self, identity: str | None = None, *, resumed: bool = False) -> None:
         if not self._life.over:
             self._life.connected()
-            self._transport.note_connected(identity)
+            self._transport.note_connected(identity, resumed=resumed)
 
     def connect_within(self, seconds: float) -> None:
         if not 0 < seconds <= _LONGEST_CONNECT:

@@ -132,10 +132,14 @@ class Bucket:
 
 
 class Permit:
-    """One request that may be sent now. Put into ``limits`` what its response says; without a response leave it None."""
+    """One request that may be sent now. ``limits`` is what its response says, None without one."""
 
     def __init__(self) -> None:
         self.limits: Limits | None = None
+
+    def settle(self, limits: Limits) -> None:
+        """Its response has come."""
+        self.limits = limits
 
 
 class RateLimits:
@@ -145,7 +149,7 @@ class RateLimits:
 
         async with limits.permit("POST /channels/*/messages", channel_id) as permit:
             reply = await exchange(...)
-            permit.limits = limits_in(reply.headers, refused=reply.status == 429)
+            permit.settle(limits_in(reply.headers, refused=reply.status == 429))
     """
 
     def __init__(self, *, burst: int, per_second: float) -> None:

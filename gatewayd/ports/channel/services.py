@@ -51,8 +51,9 @@ class Deliver(Protocol):
 class ConnectionReporter(Protocol):
     """What a driver reports about its transport. All methods are synchronous and cheap."""
 
-    def connected(self, identity: str | None = None) -> None:
-        """The platform has accepted us under this identity: the account is ``connected``."""
+    def connected(self, identity: str | None = None, *, resumed: bool = False) -> None:
+        """The platform has accepted us under this identity: the account is ``connected``. ``resumed``: of an interruption that is
+        over, everything comes that happened meanwhile, presses, too (see ``repeats_presses`` of the manifest)."""
 
     def connect_within(self, seconds: float) -> None:
         """Connecting, also after an interruption, may take this long: more than 0 and at most 3,600. The default is 60. When it

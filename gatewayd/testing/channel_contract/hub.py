@@ -50,7 +50,7 @@ class Services(ServicesInMemory):
     def end_life(self) -> None:
         self.is_connected = trio.Event()
 
-    def connected(self, identity: str | None = None) -> None:
+    def connected(self, identity: str | None = None, *, resumed: bool = False) -> None:
         self.connected_as.append(identity)
         self.is_connected.set()
         self.changed.notify()

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gatewayd.channels.discord import PLUGIN
 from gatewayd.model.message.envelope import Peer
-from gatewayd.ports.channel import AccountConfig, WebhookRequest
+from gatewayd.ports.channel import AccountConfig, ReceivesWebhooks, WebhookRequest
 from gatewayd.testing.channel_contract import Account, Button, ChannelContract, Harness, Place, SendFailure, Shown
 from tests.channels.discord.reader import plain_of
 from tests.channels.discord.rig import account_of, now
@@ -249,6 +249,18 @@ class TestDiscordHttpContract(ChannelContract):
     plugin = PLUGIN
     manifest_module = "gatewayd.channels.discord"
     excuses: ClassVar[Mapping[str, str]] = EXCUSES
+
+    async def test_a_request_is_the_same_event_each_time(self) -> None:
+        """What comes by HTTP is a command, whose text begins with its name."""
+        async with self.rig() as rig, rig.account() as account:
+            assert isinstance(rig.harness, HttpHarness)
+            assert isinstance(account.channel, ReceivesWebhooks)
+            request = await rig.harness.genuine("hello")
+            first, again = [account.channel.receive(request) for _ in range(2)]
+        assert first.status == 200
+        assert json.loads(first.body) == {"type": 5}
+        assert [envelope.text for envelope in first.envelopes] == ["/ask hello"]
+        assert [envelope.event_key for envelope in first.envelopes] == [envelope.event_key for envelope in again.envelopes]
 
     def harness(self) -> AbstractAsyncContextManager[Harness]:
         return self._serve()

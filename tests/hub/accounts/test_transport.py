@@ -86,6 +86,22 @@ async def test_each_connection_after_a_gap_is_told_once(tmp_path: Path, autojump
         assert street.gaps[2:] == [("main", trio.current_time())]
 
 
+async def test_an_interruption_that_is_resumed_is_no_gap(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """Everything comes that happened meanwhile. At the beginning of a life that does not help: people were told of a failure."""
+    async with silent_street(tmp_path) as (street, [reporter]):
+        reporter.connected(resumed=True)
+        assert street.gaps == [("main", 1)]
+        reporter.interrupted("cut")
+        await trio.sleep(1)
+        reporter.connected(resumed=True)
+        assert street.status().state == "connected"
+        assert street.gaps == [("main", 1)]
+        reporter.interrupted("cut")
+        await trio.sleep(1)
+        reporter.connected()
+        assert street.gaps == [("main", 1), ("main", 3)]
+
+
 async def test_a_row_that_was_taken_before_the_interruption_is_put_back(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with silent_street(tmp_path) as (street, [reporter]):
         reporter.connected()

@@ -47,7 +47,7 @@ class Platform:
 
 async def ask(limits: RateLimits, platform: Platform, route: str = "GET /x", resource: str = "") -> None:
     async with limits.permit(route, resource) as permit:
-        permit.limits = await platform.answer(resource)
+        permit.settle(await platform.answer(resource))
 
 
 def on_fake_clock(test: Callable[[], object]) -> None:
@@ -110,7 +110,7 @@ async def test_one_bucket_serves_in_order(autojump_clock: MockClock) -> None:
     async def use(number: int) -> None:
         async with limits.permit("x") as permit:
             order.append(number)
-            permit.limits = await platform.answer()
+            permit.settle(await platform.answer())
 
     async with trio.open_nursery() as nursery:
         for number in range(20):
@@ -128,10 +128,10 @@ async def test_a_refusal_holds_its_route_and_a_global_one_holds_all(autojump_clo
             return round(trio.current_time() - began, 3)
 
     async with limits.permit("a") as permit:
-        permit.limits = limits_in({"retry-after": "7", "x-ratelimit-scope": "shared"}, refused=True)
+        permit.settle(limits_in({"retry-after": "7", "x-ratelimit-scope": "shared"}, refused=True))
     assert (await waits("b"), await waits("a")) == (0, 7)
     async with limits.permit("a") as permit:
-        permit.limits = limits_in({"retry-after": "3.5", "x-ratelimit-global": "true"}, refused=True)
+        permit.settle(limits_in({"retry-after": "3.5", "x-ratelimit-global": "true"}, refused=True))
     assert (await waits("b"), await waits("a")) == (3.5, 0)
 
 
@@ -144,7 +144,7 @@ async def test_a_route_without_limits_is_not_held_back(autojump_clock: MockClock
             now += 1
             most = max(most, now)
             await trio.sleep(1)
-            permit.limits = limits_in({"content-type": "application/json"})
+            permit.settle(limits_in({"content-type": "application/json"}))
             now -= 1
 
     async with trio.open_nursery() as nursery:
@@ -236,7 +236,7 @@ def test_headers_of_garbage_are_no_error_and_no_standstill(answers: list[tuple[d
         limits = RateLimits(burst=5, per_second=5)
         for headers, refused in answers:
             async with limits.permit("x") as permit:
-                permit.limits = limits_in(headers, refused=refused)
+                permit.settle(limits_in(headers, refused=refused))
         with trio.fail_after(10_000_001):
             async with limits.permit("x"):
                 pass

@@ -76,6 +76,7 @@ class Backfill:
         self._receiver = receiver
         self._state = state
         self._seen = state.seen
+        self._talks = state.talks
         self._noted = Wakeup()
         self._bounds = _Bounds(0, 0, 0.0, 0)
         self._unreadable: list[str] = []
@@ -129,7 +130,7 @@ class Backfill:
         missed = [(guild, it) for guild, it in self._receiver.guilds.missed.values() if it.id not in done]
         found = [_Place(it.id, guild, int(it.last_message_id or "0")) for guild, it in missed if it.type not in FORUMS]
         if not done:
-            talks = self._state.talks.newest_first()
+            talks = self._talks.newest_first()
             found += [_Place(name, None) for name, user in talks if user][:DIRECT_MESSAGES]
             listed = {it.id for it in found}
             ours = [name for name, user in talks if not user and name not in listed]

@@ -40,7 +40,7 @@ LONGEST_WAIT_SECONDS: Final = 60.0
 """To begin a session may have to wait so long here. When it is longer, the account waits as a whole, and says so."""
 
 _PORTAL: Final = "https://discord.com/developers/applications"
-_FINAL: Final = {
+FINAL: Final = {
     4004: f'Discord does not accept the token (4004): copy a new one from the page "Bot" of the app ({_PORTAL})',
     4010: "the shard is wrong (4010): please report it",
     4011: "the bot is in so many servers that it needs several shards (4011), which gatewayd does not do",
@@ -215,14 +215,14 @@ class Gateway:
     def _note_connected(self, *, is_resumed: bool) -> None:
         self._was_connected = self._is_connected = True
         self._failures = 0
-        self._services.connection.connected(self._identity)
+        self._services.connection.connected(self._identity, resumed=is_resumed)
         self._services.connection.expect_silence(SILENCE_SECONDS)
         self._services.log.info("discord_session_resumed" if is_resumed else "discord_session_begun")
 
     async def _note_end(self, ended: Ended) -> None:
         """Wait until the next connection may be tried. :raises NeedsOperator, TryAgain:"""
-        if ended.code in _FINAL:
-            raise NeedsOperator(_FINAL[ended.code], retries_slowly=True)
+        if ended.code in FINAL:
+            raise NeedsOperator(FINAL[ended.code], retries_slowly=True)
         if ended.is_new or ended.code in _OF_SESSION:
             self._session = None
         self._failures += 1

@@ -12,10 +12,13 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec import Raw
+
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.discord.ids import is_snowflake
 from gatewayd.channels.discord.wire.answers import Channel
-from gatewayd.channels.discord.wire.events import THREADS, WITH_MESSAGES, Guild
+from gatewayd.channels.discord.wire.events import THREADS, WITH_MESSAGES, Guild, MemberUpdate, Ready, ThreadList
+from gatewayd.kit.json import decode
 
 MOST_THREADS: Final = 20_000
 MOST_ASKED: Final = 20_000
@@ -54,6 +57,32 @@ class Guilds:
         """From now on, note channels where something newer than this message was said. None: no more."""
         self._after = after
         self.missed.clear()
+
+    def learn(self, name: str, data: Raw, own_id: str) -> bool:
+        """What an event tells of guilds and channels. False: it tells nothing of them. :raises Malformed:"""
+        match name:
+            case "READY":
+                self.expect(it.id for it in decode(data, Ready, lenient=True).guilds)
+            case "GUILD_CREATE":
+                self.put(decode(data, Guild, lenient=True), own_id)
+            case "GUILD_DELETE":
+                self.drop_guild(decode(data, Guild, lenient=True).id)
+            case "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_CREATE" | "THREAD_UPDATE":
+                channel = decode(data, Channel, lenient=True)
+                self.put_channel(channel.guild_id, channel)
+            case "CHANNEL_DELETE" | "THREAD_DELETE":
+                self.drop_channel(decode(data, Channel, lenient=True).id)
+            case "THREAD_LIST_SYNC":
+                found = decode(data, ThreadList, lenient=True)
+                for thread in found.threads:
+                    self.put_channel(found.guild_id, thread)
+            case "GUILD_MEMBER_UPDATE":
+                member = decode(data, MemberUpdate, lenient=True)
+                if member.user is not None and member.user.id == own_id:
+                    self.put_roles(member.guild_id, member.roles)
+            case _:
+                return False
+        return True
 
     def put(self, guild: Guild, own_id: str) -> None:
         """GUILD_CREATE."""

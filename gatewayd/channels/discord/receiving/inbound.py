@@ -34,7 +34,7 @@ from gatewayd.channels.discord.receiving.text import (
     words_of,
 )
 from gatewayd.channels.discord.settings import DiscordSettings
-from gatewayd.channels.discord.wire.answers import Channel, User
+from gatewayd.channels.discord.wire.answers import User
 from gatewayd.channels.discord.wire.events import (
     DEFAULT,
     DM,
@@ -42,12 +42,9 @@ from gatewayd.channels.discord.wire.events import (
     REPLY,
     Content,
     Deleted,
-    Guild,
     Interaction,
     Member,
     Message,
-    Ready,
-    ThreadList,
     decode_message,
 )
 from gatewayd.kit.json import Malformed, decode
@@ -145,10 +142,8 @@ class Receiver:
                 return self._deleted(decode(data, Deleted, lenient=True))
             case "INTERACTION_CREATE":
                 return self.interaction(data)
-            case "READY":
-                self.guilds.expect(it.id for it in decode(data, Ready, lenient=True).guilds)
-                return Read(ignored="the beginning of a session")
-        return Read(ignored=self._news(name, data))
+        is_news = self.guilds.learn(name, data, self.bot.user_id)
+        return Read(ignored="news of a guild" if is_news else f"an event that is not used: {one_line(name)}")
 
     def message(self, message: Message, *, missed: bool = False) -> Read:
         """A message. ``missed``: from a history, where ``guild_id`` is given by who read it."""
@@ -186,30 +181,6 @@ class Receiver:
             return Peer("dm", user or self._talks.user_of(message.channel_id) or message.channel_id)
         parent = self.guilds.parent_of(message.channel_id)
         return Peer("group", message.channel_id) if parent is None else Peer("group", parent, message.channel_id)
-
-    def _news(self, name: str, data: Raw) -> str:
-        """What guilds and channels there are. Returns why no envelope comes of it."""
-        match name:
-            case "GUILD_CREATE":
-                self.guilds.put(decode(data, Guild, lenient=True), self.bot.user_id)
-            case "GUILD_DELETE":
-                self.guilds.drop_guild(decode(data, Guild, lenient=True).id)
-            case "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_CREATE" | "THREAD_UPDATE":
-                channel = decode(data, Channel, lenient=True)
-                self.guilds.put_channel(channel.guild_id, channel)
-            case "CHANNEL_DELETE" | "THREAD_DELETE":
-                self.guilds.drop_channel(decode(data, Channel, lenient=True).id)
-            case "THREAD_LIST_SYNC":
-                found = decode(data, ThreadList, lenient=True)
-                for thread in found.threads:
-                    self.guilds.put_channel(found.guild_id, thread)
-            case "GUILD_MEMBER_UPDATE":
-                member = decode(data, _MemberUpdate, lenient=True)
-                if member.user is not None and member.user.id == self.bot.user_id:
-                    self.guilds.put_roles(member.guild_id, member.roles)
-            case _:
-                return f"an event that is not used: {one_line(name)}"
-        return "news of a guild"
 
     def _why_not(self, message: Message, *, is_partial: bool = False) -> str | None:
         """Why nothing comes of a message. None: a person said it."""
@@ -380,14 +351,6 @@ class Receiver:
             sent_at=sent_at,
             received_at=self._now(),
         )
-
-
-class _MemberUpdate(Struct, frozen=True):
-    """GUILD_MEMBER_UPDATE. Of us it comes without the intent for members ("Gateway", "Caveats")."""
-
-    guild_id: str
-    user: User | None = None
-    roles: tuple[str, ...] = ()
 
 
 def _named(channel: str, message: str) -> MessageId:

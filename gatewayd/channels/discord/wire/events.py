@@ -155,6 +155,14 @@ class Guild(Struct, frozen=True):
     members: tuple[Member, ...] = ()
 
 
+class MemberUpdate(Struct, frozen=True):
+    """GUILD_MEMBER_UPDATE. Of us it comes without the intent for members ("Gateway", "Caveats")."""
+
+    guild_id: str
+    user: User | None = None
+    roles: tuple[str, ...] = ()
+
+
 class ThreadList(Struct, frozen=True):
     """THREAD_LIST_SYNC: the threads of channels that we may see now."""
 
