@@ -66,7 +66,7 @@ class Sender:
             "flags": self._flags,
             "nonce": key,
             "enforce_nonce": True,
-            "attachments": [{"id": 0, "filename": payload.name}],
+            "attachments": [{"id": "0", "filename": payload.name}],
             **_reference(payload, channel),
         }
         return await self._post(channel, payload, body, key, file)
