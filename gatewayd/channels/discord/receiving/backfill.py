@@ -4,10 +4,14 @@ A new session tells of all channels and active threads, each with its last messa
 where that is newer than what was received are read, forward from there. Threads that were archived meanwhile are asked for where
 a channel has news. Direct messages are not told of, so those are asked for in which somebody wrote last.
 
+Not read back are direct messages of people who never wrote before, of which Discord has no list for bots; threads that were
+archived meanwhile in a channel that is quiet itself, unless we are in them; and edits of older messages, which are in no order.
+
 Nothing that is older than ``backfill_minutes`` is fetched, and at most ``backfill_calls`` calls are made for one gap.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn, TypeVar
 
@@ -22,7 +26,7 @@ from gatewayd.channels.discord.receiving.cursors import DiscordState
 from gatewayd.channels.discord.receiving.inbound import Receiver
 from gatewayd.channels.discord.settings import DiscordSettings
 from gatewayd.channels.discord.wire.answers import Channel, Threads
-from gatewayd.channels.discord.wire.events import FORUMS, THREADS, decode_message
+from gatewayd.channels.discord.wire.events import ANNOUNCEMENT, FORUMS, TEXT, Message, decode_message
 from gatewayd.kit.json import Malformed
 from gatewayd.kit.network.backfill import Fetched, Gap, Page
 from gatewayd.model.errors import SendRejected, TryAgain
@@ -33,6 +37,8 @@ PAGES: Final = 20
 """Of one channel or thread."""
 DIRECT_MESSAGES: Final = 50
 """Those of the newest messages."""
+OWN_THREADS: Final = 50
+"""Likewise of the threads that we are in, as far as they are not active any more."""
 GUILDS_SECONDS: Final = 20.0
 """So long a new session may take to tell of its guilds. Those that come later had an outage, and are told of when it is over."""
 AGAIN_SECONDS: Final = 5.0
@@ -41,16 +47,23 @@ NAMED: Final = 10
 
 T = TypeVar("T")
 
+_PUBLIC: Final = "GET /channels/{channel_id}/threads/archived/public"
+_JOINED: Final = "GET /channels/{channel_id}/users/@me/threads/archived/private"
+_ARCHIVES: Final[dict[int, tuple[str, ...]]] = {TEXT: (_PUBLIC, _JOINED), ANNOUNCEMENT: (_PUBLIC,)} | dict.fromkeys(
+    FORUMS, (_PUBLIC,)
+)
+"""Which archives a channel of this type has ("Topics", "Threads"). All private threads would need Manage Threads."""
+
 _HISTORY: Final = "history"
 _UNREADABLE: Final = "history of channels"
 
 
 class _Place(Struct, frozen=True):
-    """A channel, a thread or a direct message; of the last one ``guild`` is None. ``last`` is its last message, where told."""
+    """A channel, a thread or a direct message; of the last one ``guild`` is None. ``last`` is its last message that is known."""
 
     id: str
     guild: str | None
-    last: int | None = None
+    last: int
 
 
 class _Bounds(Struct):
@@ -79,13 +92,12 @@ class Backfill:
         self._talks = state.talks
         self._noted = Wakeup()
         self._bounds = _Bounds(0, 0, 0.0, 0)
-        self._unreadable: list[str] = []
-        self._reason = ""
+        self._unreadable: dict[str, list[str]] = {}
 
     def begin(self) -> None:
         """A new session has begun: from now on its guilds tell where something was missed."""
         now = self._services.now()
-        since = max(self._seen.upto, snowflake_at(now - self._seconds))
+        since = max(self._seen.since(now), snowflake_at(now - self._seconds))
         self._bounds = _Bounds(self._seen.gap, since, now + self._seconds, self._most_calls)
         self._receiver.guilds.collect(since)
         self._noted.notify()
@@ -116,31 +128,38 @@ class Backfill:
         await deliver((), state={**self._state.unsaved(), self._state.seen_key: self._seen.value()})
 
     async def _read_all(self, deliver: Deliver, bounds: _Bounds) -> None:
-        self._unreadable = []
+        """What costs the fewest calls for each message comes first: the bound may be reached at any time."""
+        self._unreadable = {}
         done: set[str] = set()
-        while (waiting := [it for it in await self._places(bounds, done) if it.id not in done]) and not bounds.is_reached:
-            for number, place in enumerate(waiting):
-                self._tell(bounds, f"{number} of {len(waiting)} channels")
-                done.add(place.id)
-                await self._read(place, deliver, bounds)
+        await self._read_each(self._told(), done, deliver, bounds)
+        await self._read_each([it async for it in self._ours(bounds)], done, deliver, bounds)
+        await self._read_each([it async for it in self._archived(bounds)], done, deliver, bounds)
+        await self._read_each(self._told(), done, deliver, bounds)  # of guilds that were told of meanwhile
         self._tell_end(bounds)
 
-    async def _places(self, bounds: _Bounds, done: set[str]) -> list[_Place]:
-        """Where something may have been missed, as far as it is known now: first where somebody wrote last."""
-        missed = [(guild, it) for guild, it in self._receiver.guilds.missed.values() if it.id not in done]
-        found = [_Place(it.id, guild, int(it.last_message_id or "0")) for guild, it in missed if it.type not in FORUMS]
-        if not done:
-            talks = self._talks.newest_first()
-            found += [_Place(name, None) for name, user in talks if user][:DIRECT_MESSAGES]
-            listed = {it.id for it in found}
-            ours = [name for name, user in talks if not user and name not in listed]
-            found += [it for name in ours[:DIRECT_MESSAGES] if (it := await self._thread(name, bounds)) is not None]
-        for guild, channel in missed:
-            if channel.type not in THREADS:
-                if channel.type in FORUMS:
-                    done.add(channel.id)
-                found += [it async for it in self._archived(guild, channel, bounds)]
-        return sorted({it.id: it for it in found}.values(), key=lambda it: -(it.last or 0))
+    async def _read_each(self, places: Iterable[_Place], done: set[str], deliver: Deliver, bounds: _Bounds) -> None:
+        """Those that are not done, each once: first direct messages, which are all for us, then where somebody wrote last."""
+        found = {it.id: it for it in places if it.id not in done}
+        for number, place in enumerate(sorted(found.values(), key=lambda it: (it.guild is not None, -it.last))):
+            if bounds.is_reached:
+                return
+            self._tell(bounds, f"{number} of {len(found)} channels")
+            done.add(place.id)
+            await self._read(place, deliver, bounds)
+
+    def _told(self) -> list[_Place]:
+        """Channels and active threads with news, as far as they are told of now, and direct messages."""
+        missed = self._receiver.guilds.missed.values()
+        found = [_Place(it.id, guild, int(it.last_message_id or it.id)) for guild, it in missed if it.type not in FORUMS]
+        return found + [_Place(name, None, last) for name, user, last in self._talks.newest_first() if user][:DIRECT_MESSAGES]
+
+    async def _ours(self, bounds: _Bounds) -> AsyncIterator[_Place]:
+        """Threads that we are in and that were not told of: they are archived, or gone."""
+        guilds = self._receiver.guilds
+        ours = [name for name, user, _ in self._talks.newest_first() if not user and guilds.parent_of(name) is None]
+        for name in ours[:OWN_THREADS]:
+            if (place := await self._thread(name, bounds)) is not None:
+                yield place
 
     async def _thread(self, thread: str, bounds: _Bounds) -> _Place | None:
         """One of ours that is not among the active ones; None: nothing is new in it."""
@@ -154,21 +173,19 @@ class Backfill:
         last = int(channel.last_message_id or "0")
         return _Place(thread, channel.guild_id, last) if last > bounds.since else None
 
-    async def _archived(self, guild: str, channel: Channel, bounds: _Bounds) -> AsyncIterator[_Place]:
-        """Threads of a channel that were archived and have news ("List Public Archived Threads": the newest first; "List Joined
-        Private Archived Threads")."""
-        for template in (
-            "GET /channels/{channel_id}/threads/archived/public",
-            "GET /channels/{channel_id}/users/@me/threads/archived/private",
-        ):
-            try:
-                page = await self._ask(route(template, channel_id=channel.id), Threads, bounds, {"limit": PAGE})
-            except SendRejected:
-                continue
-            for thread in () if page is None else page.threads:
-                if is_snowflake(thread.last_message_id) and int(thread.last_message_id or "0") > bounds.since:
-                    self._receiver.guilds.put_channel(guild, thread)
-                    yield _Place(thread.id, guild, int(thread.last_message_id or "0"))
+    async def _archived(self, bounds: _Bounds) -> AsyncIterator[_Place]:
+        """Threads of channels with news that were archived and have news, too ("List Public Archived Threads": the newest first;
+        "List Joined Private Archived Threads")."""
+        for guild, channel in list(self._receiver.guilds.missed.values()):
+            for template in _ARCHIVES.get(channel.type, ()):
+                try:
+                    page = await self._ask(route(template, channel_id=channel.id), Threads, bounds, {"limit": PAGE})
+                except SendRejected:
+                    continue
+                for thread in () if page is None else page.threads:
+                    if is_snowflake(thread.last_message_id) and int(thread.last_message_id or "0") > bounds.since:
+                        self._receiver.guilds.put_channel(guild, thread)
+                        yield _Place(thread.id, guild, int(thread.last_message_id or "0"))
 
     async def _read(self, place: _Place, deliver: Deliver, bounds: _Bounds) -> None:
         seen = self._seen
@@ -191,22 +208,30 @@ class Backfill:
             return Page(items, max(items, key=lambda it: int(it.cursor)).cursor if is_more else None)
 
         try:
-            await gap.fill_forward(fetch, pages=PAGES)
+            if not await gap.fill_forward(fetch, pages=PAGES, messages=PAGES * PAGE):
+                self._note_unreadable(place, f"too much was said: only the first {gap.delivered} messages were read")
         except SendRejected as error:
-            self._unreadable.append(place.id)
-            self._reason = error.reason
+            self._note_unreadable(place, error.reason)
+
+    def _note_unreadable(self, place: _Place, reason: str) -> None:
+        self._unreadable.setdefault(reason, []).append(place.id)
 
     def _items(self, place: _Place, page: list[Raw]) -> Iterator[Fetched]:
-        for raw in page:
+        """The oldest first: a message can begin what the next one belongs to."""
+        for message in sorted(self._messages(place, page), key=lambda it: int(it.id)):
             try:
-                message = replace(decode_message(raw), channel_id=place.id, guild_id=place.guild)
-                if not is_snowflake(message.id):
-                    continue
                 read = self._receiver.message(message, missed=True)
             except Malformed as malformed:
                 self._services.log.warning("discord_message_skipped", channel=place.id, reason=str(malformed))
                 continue
             yield Fetched(message.id, read.envelopes[0] if read.envelopes else None)
+
+    def _messages(self, place: _Place, page: list[Raw]) -> Iterator[Message]:
+        for raw in page:
+            with suppress(Malformed):
+                message = decode_message(raw)
+                if is_snowflake(message.id):
+                    yield replace(message, channel_id=place.id, guild_id=place.guild)
 
     async def _ask(self, to: Route, kind: type[T], bounds: _Bounds, query: dict[str, str | int] | None = None) -> T | None:
         """One call, when Discord takes it. None: the bounds of this gap are reached.
@@ -238,9 +263,13 @@ class Backfill:
             reason = f"not everything was read back to {_when(bounds)}: the limit {limit} is reached"
             self._services.log.warning("discord_backfill_in_part", reason=reason)
         self._services.connection.lacks(_HISTORY, reason)
-        names = ", ".join(self._unreadable[:NAMED])
-        more = f" and {len(self._unreadable) - NAMED} more" if len(self._unreadable) > NAMED else ""
-        self._services.connection.lacks(_UNREADABLE, f"{names}{more}: {self._reason}" if self._unreadable else None)
+        shown = (_shown(reason, names) for reason, names in self._unreadable.items())
+        self._services.connection.lacks(_UNREADABLE, "; ".join(shown) or None)
+
+
+def _shown(reason: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}: {reason}"
 
 
 def _when(bounds: _Bounds) -> str:

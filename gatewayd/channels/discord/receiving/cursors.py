@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 from msgspec import Struct
 
-from gatewayd.channels.discord.ids import snowflake_at
+from gatewayd.channels.discord.ids import EPOCH_SECONDS, snowflake_at
 from gatewayd.ports.store import State
 
 SHARDS: Final = 16
@@ -22,15 +22,22 @@ message writes at most one of them, and only when its thread or person is new th
 FRESH_SECONDS: Final = 3600
 CLOCK_SECONDS: Final = 2.0
 """So far may our clock be ahead of Discord's when the account connects for the first time."""
+OVERLAP_SECONDS: Final = 60.0
+"""So much before the last message that was received is read again. Each guild is told of by itself, so of two guilds the older
+message may come second. The hub knows the others by their keys."""
+OVERLAP_WITHIN_SECONDS: Final = 86_400.0
+"""After a longer time nothing is read again: the hub forgets keys after two days at the earliest (``retention.keep_seconds``)."""
 AHEAD_SECONDS: Final = 86_400.0
 """A message that is dated later than this is none whose id may count as received."""
 
 
 class _Received(Struct, omit_defaults=True):
     """``upto`` is the message until which everything was received. ``read_back`` is, of each channel of which that is not true,
-    the message until which it was read back. ``gap``: there is one that is not read back."""
+    the message until which it was read back. ``gap``: there is one that is not read back. ``began``: older messages are not of
+    this account's time."""
 
     upto: int = 0
+    began: int = 0
     read_back: dict[str, int] = {}
     gap: bool = False
 
@@ -65,7 +72,7 @@ class Seen:
         if self._received.upto:
             return None
         self._is_first_session = True
-        self._received.upto = snowflake_at(now - CLOCK_SECONDS)
+        self._received.upto = self._received.began = snowflake_at(now - CLOCK_SECONDS)
         return self.value()
 
     def read(self, stored: str) -> None:
@@ -96,9 +103,15 @@ class Seen:
         self._received.gap = True
         self._gaps += 1
 
+    def since(self, now: float) -> int:
+        """Behind which message something may be missing."""
+        upto = self._received.upto
+        overlap = OVERLAP_SECONDS if snowflake_at(now - OVERLAP_WITHIN_SECONDS) < upto else 0.0
+        return max(upto - snowflake_at(EPOCH_SECONDS + overlap), self._received.began)
+
     def read_back_to(self, channel: str) -> int:
-        """Until which message this channel was read back since there is a gap."""
-        return max(self._received.upto, self._received.read_back.get(channel, 0))
+        """Until which message this channel was read back since there is a gap; 0: not at all."""
+        return self._received.read_back.get(channel, 0)
 
     def note_read_back(self, channel: str, message: int) -> str:
         """This channel was read back until there. Returns the value to store with its messages."""
@@ -146,10 +159,11 @@ class Talks:
         """A direct message with this person."""
         self._note(channel, message, user)
 
-    def newest_first(self) -> list[tuple[str, str]]:
-        """(channel, user) of direct messages and (thread, "") of threads, beginning with the newest message."""
+    def newest_first(self) -> list[tuple[str, str, int]]:
+        """(channel, user, last message) of direct messages and (thread, "", last message) of threads, beginning with the newest
+        message."""
         found = sorted(((last, name, user) for shard in self._shards for name, (last, user) in shard.items()), reverse=True)
-        return [(name, user) for _, name, user in found]
+        return [(name, user, last) for last, name, user in found]
 
     def read(self, shard: int, stored: str) -> None:
         """What is stored of a shard."""

@@ -158,7 +158,9 @@ class Guilds:
         self._asked[channel] = None
 
     def _note_missed(self, guild: str, channel: Channel) -> None:
-        if self._after is None or channel.type not in WITH_MESSAGES | THREADS or not is_snowflake(channel.last_message_id):
+        # The first message of a post has the id of the post, and may not be its last message yet ("Start Thread in Forum").
+        last = channel.id if channel.type in THREADS and channel.last_message_id is None else channel.last_message_id
+        if self._after is None or channel.type not in WITH_MESSAGES | THREADS or not is_snowflake(last):
             return
-        if int(channel.last_message_id or "0") > self._after and len(self.missed) < MOST_MISSED:
+        if int(last or "0") > self._after and len(self.missed) < MOST_MISSED:
             self.missed[channel.id] = (guild, channel)

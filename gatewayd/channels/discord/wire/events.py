@@ -10,9 +10,10 @@ from gatewayd.kit.json import decode
 DM, GROUP_DM = 1, 3
 THREADS = frozenset({10, 11, 12})
 """Types of channels ("Channel Resource", "Channel Types"): direct messages, and the three kinds of threads."""
+TEXT, ANNOUNCEMENT = 0, 5
 FORUMS = frozenset({15, 16})
 """Channels that have threads only: forums and media channels."""
-WITH_MESSAGES = frozenset({0, 2, 5, 13}) | FORUMS
+WITH_MESSAGES = frozenset({TEXT, 2, ANNOUNCEMENT, 13}) | FORUMS
 """Channels of a guild of which messages, or threads with messages, are told."""
 
 DEFAULT, REPLY = 0, 19

@@ -113,6 +113,8 @@ async def test_more_than_a_page_of_a_channel_and_an_archived_thread_are_read_bac
         kept: dict[str, str] = {}
         async with rig_for(places.discord, kept=kept) as first, first.listening():
             await places.say_everywhere(1)
+            await trio.sleep(60)
+            places.say(places.dm)
             await all_there(places, first)
         await forget(places)
         quiet = places.discord.add_channel(next(iter(places.discord._world.guilds)), "never used")
@@ -132,7 +134,7 @@ async def test_more_than_a_page_of_a_channel_and_an_archived_thread_are_read_bac
             read = [call.ids["channel_id"] for call in places.discord.log if call.route == READ]
         assert places.post not in read
         assert [it.text for it in again.journal.envelopes if it.peer.id == places.general and it.peer.thread is None] == [
-            *places.said[4:234]
+            *places.said[5:235]
         ]
 
 
