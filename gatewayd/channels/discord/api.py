@@ -96,6 +96,11 @@ class DiscordApi:
         self._apart = RateLimits(burst=REQUESTS_PER_SECOND, per_second=REQUESTS_PER_SECOND)
         self._invalid = invalid_requests_of(http)
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the API is asked by https. Then the token goes nowhere in plain text."""
+        return self._base.scheme == "https"
+
     def seconds_until(self, to: Route) -> float:
         """How long a call would have to wait now, as far as it is known; 0 for not at all."""
         return self._limits_of(to).seconds_until(to.name, to.resource)

@@ -48,6 +48,8 @@ class Seen:
     def __init__(self) -> None:
         self._received = _Received()
         self._newest = 0
+        self._newest_read_back = 0
+        self._began = 0
         self._gaps = 0
         self._is_first_session = False
 
@@ -94,9 +96,10 @@ class Seen:
         self._received.upto = self._newest
         return True
 
-    def begin_session(self) -> None:
+    def begin_session(self, now: float) -> None:
         """A new session: there was a gap before it, perhaps while another one is read back. Before the first session of all there
         was nothing."""
+        self._began = snowflake_at(now - CLOCK_SECONDS)
         if self._is_first_session:
             self._is_first_session = False
             return
@@ -115,14 +118,18 @@ class Seen:
 
     def note_read_back(self, channel: str, message: int) -> str:
         """This channel was read back until there. Returns the value to store with its messages."""
-        self._newest = max(self._newest, message)
+        self._newest_read_back = max(self._newest_read_back, message)
         self._received.read_back[channel] = message
         return self.value()
 
     def close(self, gap: int) -> bool:
-        """The gap of this number is read back, as far as it can be. Returns whether there is none any more."""
+        """The gap of this number is read back, as far as it can be. Returns whether there is none any more.
+
+        What was read back counts for all channels until its session began. After that only what the session brought does: when it
+        ends in the middle of the reading, another channel may have more, which the gap after it has to bring."""
         if gap != self._gaps:
             return False
+        self._newest = max(self._newest, min(self._newest_read_back, self._began))
         self._received.gap = False
         self._received.read_back.clear()
         self.advance()

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gatewayd.actor.wakeup import Wakeup
-from gatewayd.channels.discord.receiving.cursors import Seen
+from gatewayd.channels.discord.receiving.cursors import DiscordState
 from gatewayd.channels.discord.receiving.inbound import Read, Receiver, Unknown
 from gatewayd.channels.discord.wire.frames import Session
 from gatewayd.kit.json import Malformed
@@ -70,7 +70,7 @@ class Deliveries:
         self,
         receiver: Receiver,
         services: ChannelServices,
-        seen: Seen,
+        state: DiscordState,
         *,
         ask: Callable[[Unknown], Awaitable[None]],
         stored: Callable[[Sequence[InboundEnvelope]], None],
@@ -81,7 +81,8 @@ class Deliveries:
         self._ask = ask
         self._stored = stored
         self._missing = missing
-        self._seen = seen
+        self._seen = state.seen
+        self._seen_key = state.seen_key
         self._begun: Session | None = None
         self._waiting: deque[Received] = deque()
         self._bytes = 0
@@ -96,7 +97,7 @@ class Deliveries:
 
     def restore(self, session: Session) -> None:
         """An earlier life's session is about to be resumed."""
-        self._begun = session
+        self._begun = self._done = session
         self._placed_at = anyio.current_time()
         if self._seen.has_gap:
             self._missing()
@@ -111,6 +112,18 @@ class Deliveries:
         self._waiting.append(received)
         self._bytes += received.size
         self._added.notify()
+
+    async def begin(self, received: Received) -> None:
+        """READY. The session is stored before anything of it comes, and while other commits wait: a crash then resumes this one,
+        and knows that something was missed before it.
+
+        :raises StoreRefused: it cannot be stored.
+        """
+        with anyio.CancelScope(shield=True):  # a connection that ends now is resumed, and its guilds still tell what was missed
+            self._seen.begin_session(self._services.now())
+            await self._services.state.save(self._seen_key, self._seen.value())
+            await self._services.state.save(SESSION, _stored(received.session))
+            self.add(received)
 
     async def drained(self) -> None:
         """Wait until there is room for half of the bounds."""
@@ -135,20 +148,20 @@ class Deliveries:
             if (unknown := self._receiver.unknown(received.name, received.data)) is not None:
                 await self._ask(unknown)
             read = self._read(received)
+            if read is not None:
+                envelopes += read.envelopes
+                state.update(read.state)
             if received.name == "READY":
                 self._begun = received.session
                 self._placed_at = anyio.current_time()  # it is stored already
                 if self._seen.has_gap:
                     self._missing()
-            if read is not None:
-                envelopes += read.envelopes
-                state.update(read.state)
             await anyio.lowlevel.checkpoint()  # a guild of thousands of channels takes some milliseconds
         now = anyio.current_time()
         if not envelopes and not state and now < self._placed_at + PLACE_SECONDS:
             return
         self._placed_at = now
-        state[SESSION] = msgspec.json.encode(self._kept(batch[-1].session)).decode()
+        state[SESSION] = _stored(self._kept(batch[-1].session))
         await deliver(envelopes, state=state)
         self._stored(envelopes)
 
@@ -166,3 +179,7 @@ class Deliveries:
         if read.ignored is not None:
             self._services.log.debug("discord_event_ignored", reason=read.ignored)
         return read
+
+
+def _stored(session: Session) -> str:
+    return msgspec.json.encode(session).decode()

@@ -4,18 +4,17 @@ What was said while nobody listened comes again when the session is resumed. Whe
 missed is read back from the histories (receiving/backfill.py).
 """
 
+import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, NoReturn
 from urllib.parse import urlsplit
 
 import anyio
 import httpx2
-import msgspec
 
 from gatewayd.channels.discord.api import DiscordApi, route
 from gatewayd.channels.discord.receiving.connection import Connection, Ended
-from gatewayd.channels.discord.receiving.cursors import DiscordState
 from gatewayd.channels.discord.receiving.deliveries import SESSION, Deliveries, Received
 from gatewayd.channels.discord.receiving.starts import Starts
 from gatewayd.channels.discord.wire import frames
@@ -30,12 +29,16 @@ from gatewayd.ports.channel import ChannelServices, Deliver
 LEAVE_WITH: Final = 4000
 """Our close code: 1000 and 1001 would end the session ("Gateway", "Initiating a Disconnect")."""
 ANSWER_SECONDS: Final = 30.0
-"""From IDENTIFY or RESUME to the first answer."""
+"""From RESUME to the first answer. After IDENTIFY there is no limit while heartbeats are acknowledged: in an outage the session
+comes late ("Gateway", "Sending Heartbeats"), and to ask for another one would spend a start."""
+CONNECT_SECONDS: Final = 600.0
+"""To connect may take so long, with pauses: then the account is opened anew, and one more start is spent."""
 SILENCE_SECONDS: Final = 120.0
 """A longer silence, acknowledged heartbeats included, means that our own reading hangs."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
 RESUME_ATTEMPTS: Final = 5
-"""After so many that ended before they were resumed, the session is resumed at the address of GET /gateway/bot."""
+"""After so many that ended before they were resumed, the session is resumed at the address of GET /gateway/bot. After twice as
+many RESUMEs that were sent, a new session begins: something in this one may end each connection."""
 LONGEST_WAIT_SECONDS: Final = 60.0
 """To begin a session may have to wait so long here. When it is longer, the account waits as a whole, and says so."""
 
@@ -66,7 +69,6 @@ class Gateway:
         http: httpx2.AsyncClient,
         services: ChannelServices,
         deliveries: Deliveries,
-        state: DiscordState,
         *,
         token: Secret,
         intents: int,
@@ -76,19 +78,20 @@ class Gateway:
         self._http = http
         self._services = services
         self._deliveries = deliveries
-        self._seen = state.seen
-        self._seen_key = state.seen_key
         self._token = token
         self._intents = intents
         self._identity = identity
         self._starts = Starts(services.state)
+        self._schemes = ("wss",) if api.is_encrypted else ("ws", "wss")
         self._session: Session | None = None
         self._failures = 0
+        self._resumes = 0
         self._was_connected = False
         self._is_connected = False
 
     async def run(self, deliver: Deliver) -> NoReturn:
         """:raises TryAgain: no connection came about. :raises NeedsOperator: Discord refuses the bot."""
+        self._services.connection.connect_within(CONNECT_SECONDS)
         await self._restore()
         async with anyio.create_task_group() as group:
             group.start_soon(self._deliveries.run, deliver)
@@ -113,7 +116,7 @@ class Gateway:
         """One connection. :raises Ended: it is over."""
         session = self._session
         url = session.url if session is not None and self._failures < RESUME_ATTEMPTS else ""
-        if session is None or not _is_address(url):
+        if session is None or not self._is_address(url):
             url = await self._address(is_new=session is None)
         try:
             async with connect(
@@ -128,8 +131,10 @@ class Gateway:
                     await self._starts.note(self._services.now())
                     await connection.send(identify(self._token.reveal(), self._intents))
                 else:
+                    self._resumes += 1
                     await connection.send(resume(self._token.reveal(), session))
-                await _both(connection.beat, lambda: self._receive(connection))
+                answer_seconds = math.inf if session is None else ANSWER_SECONDS
+                await _both(connection.beat, lambda: self._receive(connection, answer_seconds))
         except WebSocketClosed as closed:
             raise Ended(f"Discord's gateway: {closed.reason}", after_seconds=closed.retry_after_seconds) from None
         raise Ended("Discord's gateway: the connection is over")
@@ -139,23 +144,28 @@ class Gateway:
 
         :raises TryAgain: an outage, or it would take long. :raises NeedsOperator: the token is refused.
         """
-        try:
-            bot = await self._api.ask(route("GET /gateway/bot"), GatewayBot, purpose="own")
-        except TryAgain as error:
-            raise self._outage(error) from None
-        if not _is_address(bot.url):
-            raise self._outage(TryAgain("Discord GET /gateway/bot: the answer has no address of a WebSocket"))
-        if is_new:
-            seconds = await self._starts.seconds_until(bot.session_start_limit, self._services.now())
+        while True:
+            try:
+                bot = await self._api.ask(route("GET /gateway/bot"), GatewayBot, purpose="own")
+            except TryAgain as error:
+                raise self._outage(error) from None
+            if not self._is_address(bot.url):
+                raise self._outage(TryAgain("Discord GET /gateway/bot: the answer has no address of a WebSocket"))
+            limit = bot.session_start_limit
+            seconds = await self._starts.seconds_until(limit, self._services.now()) if is_new else 0.0
+            if not seconds:
+                return bot.url
             if seconds > LONGEST_WAIT_SECONDS:
-                left = bot.session_start_limit.remaining
                 reason = (
-                    f"Discord lets the bot begin only {left} more sessions in {bot.session_start_limit.reset_after / 3.6e6:.1f} "
-                    f"hours: the next one begins in {seconds:.0f} s. Is the token used elsewhere?"
+                    f"Discord lets the bot begin only {limit.remaining} more sessions in {limit.reset_after / 3.6e6:.1f} hours: "
+                    f"the next one begins in {seconds:.0f} s. Is the token used elsewhere?"
                 )
                 raise TryAgain(reason, after_seconds=seconds)
             await anyio.sleep(seconds)
-        return bot.url
+
+    def _is_address(self, url: str) -> bool:
+        """Whether the token may go there."""
+        return _is_address(url, self._schemes)
 
     def _outage(self, error: TryAgain) -> Exception:
         """Before the first connection the account tries again as a whole, so that it can be seen."""
@@ -163,19 +173,18 @@ class Gateway:
             return Ended(error.reason, after_seconds=error.after_seconds)
         return TryAgain(error.reason, after_seconds=error.after_seconds)
 
-    async def _receive(self, connection: Connection) -> NoReturn:
-        is_joined = False
-        patience = anyio.current_time() + ANSWER_SECONDS
+    async def _receive(self, connection: Connection, answer_seconds: float) -> NoReturn:
+        patience = anyio.current_time() + answer_seconds
         while True:
             if self._deliveries.is_full:
                 raise Ended("the store is slower than Discord: what waits is stored first, and the session is resumed then")
-            with anyio.CancelScope(deadline=float("inf") if is_joined else patience) as scope:
+            with anyio.CancelScope(deadline=patience) as scope:
                 frame, size = await connection.receive()
             if scope.cancelled_caught:
-                raise Ended(f"Discord's gateway did not answer within {ANSWER_SECONDS:g} s")
+                raise Ended(f"Discord's gateway did not answer within {answer_seconds:g} s")
             match frame.op:
                 case frames.DISPATCH if frame.s is not None and frame.t is not None:
-                    is_joined = True
+                    patience = math.inf
                     await self._take(frame, size)
                 case frames.HEARTBEAT:
                     await connection.answer_beat()
@@ -185,7 +194,7 @@ class Gateway:
                     raise Ended("Discord's gateway takes the session for invalid", is_new=bytes(frame.d) != b"true")
 
     async def _take(self, frame: Frame, size: int) -> None:
-        """One dispatch. :raises StoreRefused: a new session cannot be kept, so what it brings could be lost."""
+        """One dispatch. :raises StoreRefused: a new session cannot be stored."""
         number, name = frame.s or 0, frame.t or ""
         if name == "READY":
             try:
@@ -193,13 +202,9 @@ class Gateway:
             except Malformed:
                 raise Ended("Discord's gateway began a session without an id", is_new=True) from None
             url = ready.resume_gateway_url
-            self._session = Session(ready.session_id, number, url if _is_address(url) else "")
-            self._seen.begin_session()
-            # Before anything of it comes: a crash then resumes this session, and knows that something was missed before it.
-            await self._services.state.save(self._seen_key, self._seen.value())
-            await self._services.state.save(SESSION, msgspec.json.encode(self._session).decode())
-            self._deliveries.add(Received(name, frame.d, self._session, size))
+            self._session = Session(ready.session_id, number, url if self._is_address(url) else "")
             self._note_connected(is_resumed=False)
+            await self._deliveries.begin(Received(name, frame.d, self._session, size))
             return
         if self._session is None:
             raise Ended("Discord's gateway sent an event without a session", is_new=True)
@@ -214,7 +219,7 @@ class Gateway:
 
     def _note_connected(self, *, is_resumed: bool) -> None:
         self._was_connected = self._is_connected = True
-        self._failures = 0
+        self._failures = self._resumes = 0
         self._services.connection.connected(self._identity, resumed=is_resumed)
         self._services.connection.expect_silence(SILENCE_SECONDS)
         self._services.log.info("discord_session_resumed" if is_resumed else "discord_session_begun")
@@ -223,8 +228,9 @@ class Gateway:
         """Wait until the next connection may be tried. :raises NeedsOperator, TryAgain:"""
         if ended.code in FINAL:
             raise NeedsOperator(FINAL[ended.code], retries_slowly=True)
-        if ended.is_new or ended.code in _OF_SESSION:
+        if ended.is_new or ended.code in _OF_SESSION or self._resumes >= 2 * RESUME_ATTEMPTS:
             self._session = None
+            self._resumes = 0
         self._failures += 1
         self._services.log.warning(
             "discord_connection_ended", reason=ended.reason, code=ended.code, resumes=self._session is not None
@@ -261,14 +267,9 @@ async def _both(one: Callable[[], Awaitable[None]], other: Callable[[], Awaitabl
         raise failure
 
 
-def _is_address(url: str) -> bool:
+def _is_address(url: str, schemes: Collection[str]) -> bool:
     try:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return (
-        parts.scheme in ("ws", "wss")
-        and bool(parts.hostname)
-        and not parts.username
-        and _HOST.fullmatch(parts.netloc) is not None
-    )
+    return parts.scheme in schemes and bool(parts.hostname) and not parts.username and _HOST.fullmatch(parts.netloc) is not None
