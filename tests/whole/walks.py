@@ -10,13 +10,15 @@ from typing import Literal, get_args
 import httpx2
 import trio
 
+from tests.channels.discord.reader import plain_of
 from tests.fakes.bot_api import FakeBotApi
+from tests.fakes.discord_platform import FakeDiscord
 from tests.fakes.slack_platform import FakeSlack
 from tests.fakes.slack_platform.delivery.deliveries import Delivery
 from tests.fakes.slack_platform.remote import RemoteSlack
 from tests.whole.process import Daemon
 
-WalkName = Literal["telegram poll", "telegram webhook", "webchat", "chat/inbound", "slack socket", "slack events"]
+WalkName = Literal["telegram poll", "telegram webhook", "webchat", "chat/inbound", "slack socket", "slack events", "discord"]
 WALKS: tuple[WalkName, ...] = get_args(WalkName)
 PUBLIC = "https://bots.example.org"
 _AGAIN_SECONDS = 0.05
@@ -252,6 +254,50 @@ class SlackWalk(Walk):
         return delivery.outcome == "delivered"
 
 
+class DiscordWalk(Walk):
+    """The fake Discord. What was not stored comes again by the resumed session; a heartbeat tells what is stored."""
+
+    def __init__(self, name: WalkName, api: FakeBotApi, folder: Path, discord: FakeDiscord) -> None:
+        super().__init__(name, api, folder)
+        self._discord = discord
+        self._chats: dict[int, str] = {}
+        self._numbers: list[int] = []
+        discord.gateway.behave(heartbeat_seconds=1.0)
+        discord.gateway.state.sessions.life_seconds = 3600.0
+        discord.session_starts.max_concurrency = 1000
+
+    @property
+    def resends(self) -> bool:
+        return True
+
+    @property
+    def accounts(self) -> str:
+        file = self._folder / "discord.token"
+        file.touch(mode=0o600)
+        file.write_text(self._discord.token)
+        account = f'[channels.discord.accounts.main]\ntoken = {{ file = "{file}" }}\napi_base = "{self._discord.api_url}"\n'
+        return account + 'dm_policy = "open"\n'
+
+    async def attach(self, gateway: Daemon) -> None:
+        # What was written before an account was connected for the first time is not read back. This one may die on its way.
+        with suppress(httpx2.TransportError):
+            await gateway.wait_status(lambda snapshot: all(account.state == "connected" for account in snapshot.accounts))
+
+    def say(self, chat: int, text: str) -> None:
+        if chat not in self._chats:
+            self._chats[chat] = self._discord.add_user(f"user{chat}")
+        self._discord.say(self._chats[chat], self._discord.dm(self._chats[chat]), text)
+        self._numbers.append(self._discord.gateway.newest_seq)
+
+    def all_acknowledged(self) -> bool:
+        return max(self._numbers, default=0) <= self._discord.gateway.acknowledged_seq
+
+    async def texts(self, chat: int, gateway: Daemon) -> list[str]:
+        if chat not in self._chats:
+            return []
+        return without_notices([plain_of(text) for text in self._discord.texts(self._discord.dm(self._chats[chat]))])
+
+
 @asynccontextmanager
 async def walk_by(name: WalkName, folder: Path) -> AsyncIterator[Walk]:
     """The way of this name, with its platform. ``folder`` is for what the configuration refers to."""
@@ -264,9 +310,12 @@ async def walk_by(name: WalkName, folder: Path) -> AsyncIterator[Walk]:
         slack: FakeSlack | None = None
         if name in ("slack socket", "slack events"):
             slack = await stack.enter_async_context(FakeSlack.serve(mode="socket" if name == "slack socket" else "events"))
+        discord = await stack.enter_async_context(FakeDiscord.serve()) if name == "discord" else None
         async with trio.open_nursery() as nursery:
             make = makers.get(name)
-            if slack is not None:
+            if discord is not None:
+                yield DiscordWalk(name, api, folder, discord)
+            elif slack is not None:
                 yield SlackWalk(name, api, folder, slack, nursery)
             else:
                 yield TelegramWalk(name, api, folder) if make is None else make(name, api, folder, nursery)

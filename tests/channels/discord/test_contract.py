@@ -23,7 +23,6 @@ from tests.fakes.discord_platform import CREATE_MESSAGE, FakeDiscord, Json
 
 EDIT_MESSAGE = "PATCH /channels/{channel_id}/messages/{message_id}"
 SENDS = (CREATE_MESSAGE, EDIT_MESSAGE)
-HEARTBEAT = 1
 
 
 async def settle() -> None:
@@ -105,21 +104,14 @@ class DiscordHarness:
 
     def _note(self) -> None:
         """What has happened has this number in the newest session."""
-        sessions = list(self.discord.gateway.state.sessions._sessions.values())
-        self._written.append(sessions[-1].seq if sessions else 0)
+        self._written.append(self.discord.gateway.newest_seq)
 
     async def acknowledged(self) -> int:
         return self._acknowledged()
 
     def _acknowledged(self) -> int:
-        """The heartbeats tell what the client has."""
-        beats = [
-            payload["d"] or 0
-            for connection in self.discord.gateway.connections
-            for payload in connection.received
-            if payload["op"] == HEARTBEAT
-        ]
-        return sum(number <= max(beats, default=0) for number in self._written)
+        acknowledged = self.discord.gateway.acknowledged_seq
+        return sum(number <= acknowledged for number in self._written)
 
     async def wait_acknowledged(self, count: int) -> None:
         await self.discord.wait_until(lambda: self._acknowledged() >= count)

@@ -6,7 +6,7 @@ from functools import partial
 import trio
 
 from tests.fakes.discord_platform.gateway.behaviour import Behaviour, Step
-from tests.fakes.discord_platform.gateway.connection import INVALID_SESSION, RECONNECT, Connection
+from tests.fakes.discord_platform.gateway.connection import HEARTBEAT, INVALID_SESSION, RECONNECT, Connection
 from tests.fakes.discord_platform.gateway.sessions import Session
 from tests.fakes.discord_platform.gateway.state import GatewayState
 
@@ -57,6 +57,20 @@ class Gateway:
         session = self.connected[-1].session
         assert session is not None
         return session
+
+    @property
+    def newest_seq(self) -> int:
+        """The number of the last event of the newest session; 0 when there is none."""
+        newest = self.state.sessions.newest()
+        return 0 if newest is None else newest.seq
+
+    @property
+    def acknowledged_seq(self) -> int:
+        """What the client has said in heartbeats that it has of the newest session."""
+        newest = self.state.sessions.newest()
+        there = [connection for connection in self.connections if newest is not None and connection.session is newest]
+        beats = (payload["d"] or 0 for connection in there for payload in connection.received if payload["op"] == HEARTBEAT)
+        return max(beats, default=0)
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         while not condition():

@@ -87,6 +87,10 @@ class Sessions:
         """Every session is invalid from now on; connections stay as they are."""
         self._sessions.clear()
 
+    def newest(self) -> Session | None:
+        """The session that was begun last."""
+        return next(reversed(self._sessions.values()), None)
+
     def connected(self) -> list[Session]:
         return [session for session in self._sessions.values() if session.line is not None]
 
