@@ -139,9 +139,9 @@ class Guilds:
         """Whether our roles in this guild are known."""
         return guild in self._roles
 
-    def is_ours(self, guild: str, roles: Iterable[str]) -> bool:
-        """Whether we have one of these roles there."""
-        return not self._roles.get(guild, frozenset()).isdisjoint(roles)
+    def own_roles(self, guild: str | None) -> frozenset[str]:
+        """Our roles there, as far as they are known. A direct message is in no guild."""
+        return self._roles.get(guild or "", frozenset())
 
     def _is_listed(self, guild: str, channel: str) -> bool:
         if not is_snowflake(guild) or not is_snowflake(channel):

@@ -6,11 +6,18 @@ the time of the edit besides, an interaction an id of its own.
 Written by a person is what has an author who is no bot, no webhook and no part of Discord, and is of the two types that people
 write. Whatever an app wrote is ignored: two bots that answer each other would never end.
 
+Joins, pins, new threads and the like are messages of other types: they are news, and nobody said them.
+
 For us is a direct message, one that mentions us or a role that we have, a reply to one of ours, and, where ``thread_replies`` is
 ``all``, what is said in a thread in which we were spoken to before. ``@everyone`` speaks to nobody in particular.
 
 An edit has a new ``edited_timestamp``. What Discord adds to a message (a preview, a pin) has the old one, or none, and so the key
-of an edit that was received, or is older than a day.
+of an edit that was received, or is older than a day. An update with a few of the fields ends nothing.
+
+The text is what the person wrote. Stickers and polls are lines of their own; the previews of links are left out. A reply has the
+message that it is about as a quotation behind it, unless that is one of ours. A forward has the text and the files of what it
+forwards ("Message Resource", "Message Snapshot Object"), and counts as nobody's own word: it decides nothing. Names are what
+people gave to themselves: one short line, and never compared with anything.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -45,6 +52,7 @@ from gatewayd.channels.discord.wire.events import (
     Interaction,
     Member,
     Message,
+    Referenced,
     decode_message,
 )
 from gatewayd.kit.json import Malformed, decode
@@ -114,7 +122,7 @@ class Receiver:
 
     def unknown(self, name: str, data: Raw) -> Unknown | None:
         """What has to be known before this event is read; None: nothing."""
-        if name not in ("MESSAGE_CREATE", "MESSAGE_UPDATE", "MESSAGE_DELETE"):
+        if name not in ("MESSAGE_CREATE", "MESSAGE_UPDATE", "MESSAGE_DELETE", "MESSAGE_DELETE_BULK"):
             return None
         try:
             message = decode_message(data)
@@ -169,10 +177,8 @@ class Receiver:
         author = message.author or User("unknown")
         is_app = author.bot or message.webhook_id is not None
         name = one_line(author.global_name or author.username) or None
-        files = (f"[file: {one_line(it.title or it.filename, 250)}]" for it in message.attachments)
-        words = self._words(message).text or (embedded(message) if is_app else "")
-        text = "\n".join(filter(None, (words, described(message), *files)))
-        return Earlier(Sender(author.id, name, is_bot=is_app), text, seconds_of(message.id), author.id == self.bot.user_id)
+        sender = Sender(author.id, name, is_bot=is_app)
+        return Earlier(sender, self._all_of(message), seconds_of(message.id), author.id == self.bot.user_id)
 
     def peer_of(self, message: Message) -> Peer:
         """The conversation of a message."""
@@ -229,7 +235,7 @@ class Receiver:
         assert author is not None
         peer = self.peer_of(message)
         snapshot = self._forwarded(message)
-        words = self._words(message)
+        words = self._words(message, self.guilds.own_roles(message.guild_id))
         addressed = self._is_for_us(message, peer, words)
         if message.guild_id is None:
             self._talks.note_direct(where.channel, author.id, int(where.message))
@@ -239,7 +245,7 @@ class Receiver:
             self._talks.touch(peer.thread, int(where.message))
         self._note_addresses(message, where)
         files = (*message.attachments, *(() if snapshot is None else snapshot.attachments))
-        said = words.text if snapshot is None else self._words(snapshot).text
+        said = self._with_replied(message, words.text) if snapshot is None else self._words(snapshot).text
         extra = described(message if snapshot is None else snapshot)
         envelope = replace(
             self._envelope(
@@ -264,9 +270,9 @@ class Receiver:
     def _is_for_us(self, message: Message, peer: Peer, words: Words) -> bool:
         if message.guild_id is None or words.mentions_us:
             return True
-        if message.referenced_message is not None and message.referenced_message.author.id == self.bot.user_id:
+        if message.referenced_message is not None and self._is_own(message.referenced_message):
             return True
-        if message.mention_roles and self.guilds.is_ours(message.guild_id, message.mention_roles):
+        if not self.guilds.own_roles(message.guild_id).isdisjoint(message.mention_roles):
             return True
         return self._follows_threads and peer.thread is not None and self._talks.is_in(peer.thread)
 
@@ -283,13 +289,28 @@ class Receiver:
         while len(self.addresses) > MOST_ADDRESSES:
             del self.addresses[next(iter(self.addresses))]
 
-    def _words(self, content: Content) -> Words:
-        return words_of(content, own_id=self.bot.user_id, own_name=self.bot.name)
+    def _words(self, content: Content, own_roles: frozenset[str] = frozenset()) -> Words:
+        return words_of(content, own_id=self.bot.user_id, own_name=self.bot.name, own_roles=own_roles)
 
-    def _quoted(self, message: Message) -> str:
-        author = message.author or User("somebody")
-        words = self._words(message).text or embedded(message)
-        return quotation(one_line(author.global_name or author.username), words)
+    def _all_of(self, content: Content) -> str:
+        """Whatever a message shows, as text. Without words, it is the embeds of an app that say something."""
+        files = (f"[file: {one_line(it.title or it.filename, 250)}]" for it in content.attachments)
+        words = self._words(content).text or embedded(content)
+        return "\n".join(filter(None, (words, described(content), *files)))
+
+    def _is_own(self, message: Message | Referenced) -> bool:
+        return message.author is not None and message.author.id == self.bot.user_id
+
+    def _quoted(self, message: Message | Referenced) -> str:
+        author = message.author or User("")
+        return quotation(one_line(author.global_name or author.username), self._all_of(message))
+
+    def _with_replied(self, message: Message, words: str) -> str:
+        """A command stays as it is: what stands behind it are its arguments."""
+        replied = message.referenced_message
+        if replied is None or self._is_own(replied) or words.startswith("/"):
+            return words
+        return "\n\n".join(filter(None, (words, self._quoted(replied))))
 
     def _asked(self, interaction: Interaction, asked: Asked) -> Read:
         channel, guild = asked.channel, interaction.guild_id

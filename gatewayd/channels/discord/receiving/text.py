@@ -34,8 +34,9 @@ class Words(Struct, frozen=True):
     mentions_us: bool = False
 
 
-def words_of(content: Content, *, own_id: str, own_name: str) -> Words:
-    """The message's own words. Our name in front of them is left out."""
+def words_of(content: Content, *, own_id: str, own_name: str, own_roles: frozenset[str] = frozenset()) -> Words:
+    """The message's own words. Our name in front of them, or that of a role of ours, is left out. Who is mentioned, Discord says
+    in ``mentions``: what looks like it in code is none."""
     names = {user.id: one_line(user.global_name or user.username) or user.id for user in content.mentions}
     names[own_id] = one_line(own_name) or own_id
 
@@ -43,10 +44,9 @@ def words_of(content: Content, *, own_id: str, own_name: str) -> Words:
         return _shown(found, names)
 
     text = content.content
-    found_us = any(match["user"] == own_id for match in _MENTION.finditer(text))
-    rest = _without_our_name(text, own_id)
+    rest = _without_our_name(text, own_id, own_roles)
     words = sanitise(_MENTION.sub(shown, rest)).strip() or sanitise(_MENTION.sub(shown, text)).strip()
-    return Words(words, found_us or any(user.id == own_id for user in content.mentions))
+    return Words(words, any(user.id == own_id for user in content.mentions))
 
 
 def described(content: Content) -> str:
@@ -90,10 +90,10 @@ def _kind_of(file: File) -> AttachmentKind:
     return kinds.get((file.content_type or "").partition("/")[0], "document")
 
 
-def _without_our_name(text: str, own_id: str) -> str:
+def _without_our_name(text: str, own_id: str, own_roles: frozenset[str]) -> str:
     """Without the mentions of us at the beginning, and what stands between them and the words."""
     rest = text.lstrip()
-    while (found := _MENTION.match(rest)) is not None and found["user"] == own_id:
+    while (found := _MENTION.match(rest)) is not None and (found["user"] == own_id or found["role"] in own_roles):
         rest = rest[found.end() :].lstrip(_AFTER_OUR_NAME)
     return rest
 

@@ -75,18 +75,6 @@ class Embed(Struct, frozen=True):
     description: str | None = None
 
 
-class Author(Struct, frozen=True):
-    """Of a message that is referred to."""
-
-    id: str = ""
-
-
-class Referenced(Struct, frozen=True):
-    """The message that is replied to."""
-
-    author: Author = Author()
-
-
 class Content(Struct, frozen=True):
     """What a message shows, and what a forward has of the message that it forwards ("Message Snapshot Structure")."""
 
@@ -98,6 +86,12 @@ class Content(Struct, frozen=True):
     embeds: tuple[Embed, ...] = ()
     sticker_items: tuple[Sticker, ...] = ()
     poll: Poll | None = None
+
+
+class Referenced(Content, frozen=True):
+    """The message that is replied to."""
+
+    author: User | None = None
 
 
 class Snapshot(Struct, frozen=True):
