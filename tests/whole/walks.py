@@ -255,13 +255,15 @@ class SlackWalk(Walk):
 
 
 class DiscordWalk(Walk):
-    """The fake Discord. What was not stored comes again by the resumed session; a heartbeat tells what is stored."""
+    """The fake Discord. What was not stored comes again by the resumed session; a heartbeat tells what is stored. People write to
+    the bot when it has been there once."""
 
     def __init__(self, name: WalkName, api: FakeBotApi, folder: Path, discord: FakeDiscord) -> None:
         super().__init__(name, api, folder)
         self._discord = discord
         self._chats: dict[int, str] = {}
         self._numbers: list[int] = []
+        self._early: list[tuple[int, str]] = []
         discord.gateway.behave(heartbeat_seconds=1.0)
         discord.gateway.state.sessions.life_seconds = 3600.0
         discord.session_starts.max_concurrency = 1000
@@ -282,15 +284,21 @@ class DiscordWalk(Walk):
         # What was written before an account was connected for the first time is not read back. This one may die on its way.
         with suppress(httpx2.TransportError):
             await gateway.wait_status(lambda snapshot: all(account.state == "connected" for account in snapshot.accounts))
+            early, self._early = self._early, []
+            for chat, text in early:
+                self.say(chat, text)
 
     def say(self, chat: int, text: str) -> None:
+        if not self._discord.gateway.identify_count:
+            self._early.append((chat, text))
+            return
         if chat not in self._chats:
             self._chats[chat] = self._discord.add_user(f"user{chat}")
         self._discord.say(self._chats[chat], self._discord.dm(self._chats[chat]), text)
         self._numbers.append(self._discord.gateway.newest_seq)
 
     def all_acknowledged(self) -> bool:
-        return max(self._numbers, default=0) <= self._discord.gateway.acknowledged_seq
+        return not self._early and max(self._numbers, default=0) <= self._discord.gateway.acknowledged_seq
 
     async def texts(self, chat: int, gateway: Daemon) -> list[str]:
         if chat not in self._chats:
