@@ -16,7 +16,7 @@ from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import InboundEnvelope
 
 PAGE: Final = 100
-"""The most that "Get Channel Messages" gives."""
+"""The most that "Get Channel Messages" gives. All of it is asked for: some may be news that nobody said."""
 
 
 class Recall:
@@ -34,11 +34,11 @@ class Recall:
             return ()
         asked = MessageId.parse(envelope.message_id)
         before = asked.message if asked is not None and asked.channel == thread else None
-        query: dict[str, str | int] = {"limit": min(at_most, PAGE), **({} if before is None else {"before": before})}
+        query: dict[str, str | int] = {"limit": PAGE, **({} if before is None else {"before": before})}
         to = route("GET /channels/{channel_id}/messages", channel_id=thread)
         page = await self._api.ask(to, list[Raw], purpose="fetch", query=query)
         found = [it for it in map(_told, page) if it is not None]
-        if len(page) < int(query["limit"]) and (first := await self._beginning(envelope.peer.id, thread)) is not None:
+        if len(page) < PAGE and (first := await self._beginning(envelope.peer.id, thread)) is not None:
             found.append(first)
         return [self._receiver.earlier(message) for message in sorted(found, key=lambda it: int(it.id))][-at_most:]
 
