@@ -3,6 +3,8 @@
 import re
 from typing import Final, NamedTuple
 
+from gatewayd.kit.json import Malformed
+
 EPOCH_SECONDS: Final = 1_420_070_400.0
 """The first second of 2015: from there on snowflakes count milliseconds."""
 
@@ -24,6 +26,13 @@ class MessageId(NamedTuple):
         """None: it is no id of a message."""
         found = _MESSAGE_ID.fullmatch(text or "")
         return None if found is None else cls(found[1], found[2])
+
+    @classmethod
+    def of(cls, channel: str, message: str) -> "MessageId":
+        """:raises Malformed: it is not said where the message is."""
+        if (found := cls.parse(f"{channel}:{message}")) is None:
+            raise Malformed("it has no channel and no id by which it could be known")
+        return found
 
 
 def is_snowflake(text: str | None) -> bool:

@@ -11,7 +11,6 @@ Nothing that is older than ``backfill_minutes`` is fetched, and at most ``backfi
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn, TypeVar
 
@@ -21,7 +20,7 @@ from msgspec.structs import replace
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.discord.api import DiscordApi, Route, route
-from gatewayd.channels.discord.ids import is_snowflake, seconds_of, snowflake_at
+from gatewayd.channels.discord.ids import MessageId, is_snowflake, seconds_of, snowflake_at
 from gatewayd.channels.discord.receiving.cursors import DiscordState
 from gatewayd.channels.discord.receiving.inbound import Receiver
 from gatewayd.channels.discord.settings import DiscordSettings
@@ -40,7 +39,7 @@ DIRECT_MESSAGES: Final = 50
 OWN_THREADS: Final = 50
 """Likewise of the threads that we are in, as far as they are not active any more."""
 GUILDS_SECONDS: Final = 20.0
-"""So long a new session may take to tell of its guilds. Those that come later had an outage, and are told of when it is over."""
+"""So long a new session may take to tell of its guilds. Those that come later have an outage, and are read when it is over."""
 AGAIN_SECONDS: Final = 5.0
 NAMED: Final = 10
 """Channels that cannot be read, in status."""
@@ -118,13 +117,14 @@ class Backfill:
 
     async def _run(self, deliver: Deliver) -> None:
         bounds = self._bounds
+        guilds = self._receiver.guilds
         with anyio.move_on_after(GUILDS_SECONDS):
-            while not self._receiver.guilds.is_complete:
-                await self._receiver.guilds.told.wait()
+            while not guilds.is_complete:
+                await guilds.told.wait()
         if self._seconds:
             await self._read_all(deliver, bounds)
         if self._seen.close(bounds.gap):
-            self._receiver.guilds.collect(None)
+            guilds.collect(None)
         await deliver((), state={**self._state.unsaved(), self._state.seen_key: self._seen.value()})
 
     async def _read_all(self, deliver: Deliver, bounds: _Bounds) -> None:
@@ -136,6 +136,21 @@ class Backfill:
         await self._read_each([it async for it in self._archived(bounds)], done, deliver, bounds)
         await self._read_each(self._told(), done, deliver, bounds)  # of guilds that were told of meanwhile
         self._tell_end(bounds)
+        while await self._is_late(bounds):
+            await self._read_each(self._told(), done, deliver, bounds)
+            self._tell_end(bounds)
+
+    async def _is_late(self, bounds: _Bounds) -> bool:
+        """Waits until one more guild is told of. False: there is none to wait for, or all of it would be too old."""
+        guilds = self._receiver.guilds
+        seconds = bounds.until - self._services.now()
+        if not guilds.late or bounds.is_reached or bounds is not self._bounds or seconds <= 0:
+            return False
+        self._services.connection.lacks(_HISTORY, f"Discord has an outage of {guilds.late} of its servers: they are read then")
+        with anyio.move_on_after(seconds):
+            await guilds.told.wait()
+        self._services.connection.lacks(_HISTORY, None)
+        return True
 
     async def _read_each(self, places: Iterable[_Place], done: set[str], deliver: Deliver, bounds: _Bounds) -> None:
         """Those that are not done, each once: first direct messages, which are all for us, then where somebody wrote last."""
@@ -219,19 +234,18 @@ class Backfill:
     def _items(self, place: _Place, page: list[Raw]) -> Iterator[Fetched]:
         """The oldest first: a message can begin what the next one belongs to."""
         for message in sorted(self._messages(place, page), key=lambda it: int(it.id)):
-            try:
-                read = self._receiver.message(message, missed=True)
-            except Malformed as malformed:
-                self._services.log.warning("discord_message_skipped", channel=place.id, reason=str(malformed))
-                continue
+            read = self._receiver.message(message, missed=True)
             yield Fetched(message.id, read.envelopes[0] if read.envelopes else None)
 
     def _messages(self, place: _Place, page: list[Raw]) -> Iterator[Message]:
         for raw in page:
-            with suppress(Malformed):
-                message = decode_message(raw)
-                if is_snowflake(message.id):
-                    yield replace(message, channel_id=place.id, guild_id=place.guild)
+            try:
+                message = replace(decode_message(raw), channel_id=place.id, guild_id=place.guild)
+                MessageId.of(message.channel_id, message.id)
+            except Malformed as malformed:
+                self._services.log.warning("discord_message_skipped", channel=place.id, reason=str(malformed))
+            else:
+                yield message
 
     async def _ask(self, to: Route, kind: type[T], bounds: _Bounds, query: dict[str, str | int] | None = None) -> T | None:
         """One call, when Discord takes it. None: the bounds of this gap are reached.

@@ -35,6 +35,7 @@ class Guilds:
         self._parents: dict[str, str] = {}
         self._asked: dict[str, None] = {}
         self._expected: set[str] = set()
+        self._away: set[str] = set()
         self.missed: dict[str, tuple[str, Channel]] = {}
         """By id, the channels in which something was said since the watermark of ``collect``, each with its guild."""
         self.told = Wakeup()
@@ -48,11 +49,17 @@ class Guilds:
         self._parents.clear()
         self._asked.clear()
         self._expected = set(guilds)
+        self._away.clear()
 
     @property
     def is_complete(self) -> bool:
-        """Whether every guild of the session was told of."""
+        """Whether every guild of the session was told of, if only that it has an outage."""
         return not self._expected
+
+    @property
+    def late(self) -> int:
+        """Of how many guilds nothing is known yet, or not any more: they have an outage."""
+        return len(self._expected | self._away)
 
     def collect(self, after: int | None) -> None:
         """From now on, note channels where something newer than this message was said. None: no more."""
@@ -67,7 +74,8 @@ class Guilds:
             case "GUILD_CREATE":
                 self.put(decode(data, Guild, lenient=True), own_id)
             case "GUILD_DELETE":
-                self.drop_guild(decode(data, Guild, lenient=True).id)
+                guild = decode(data, Guild, lenient=True)
+                self.drop_guild(guild.id, is_away=guild.unavailable)
             case "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_CREATE" | "THREAD_UPDATE":
                 channel = decode(data, Channel, lenient=True)
                 self.put_channel(channel.guild_id, channel)
@@ -86,10 +94,11 @@ class Guilds:
         return True
 
     def put(self, guild: Guild, own_id: str) -> None:
-        """GUILD_CREATE."""
+        """GUILD_CREATE. Of a guild with an outage it says nothing else."""
         self._expected.discard(guild.id)
+        (self._away.add if guild.unavailable else self._away.discard)(guild.id)
         self.told.notify()
-        if not is_snowflake(guild.id):
+        if guild.unavailable or not is_snowflake(guild.id):
             return
         ids = sorted(int(it.id) for it in guild.channels if is_snowflake(it.id) and int(it.id) < 1 << 64)
         self._channels[int(guild.id)] = array("Q", ids)
@@ -114,10 +123,11 @@ class Guilds:
         if guild is not None:
             self._note_missed(guild, channel)
 
-    def drop_guild(self, guild: str) -> None:
-        """We are not in it any more, or it is away."""
+    def drop_guild(self, guild: str, *, is_away: bool = False) -> None:
+        """We are not in it any more. ``is_away``: it has an outage."""
         self.told.notify()
         self._expected.discard(guild)
+        (self._away.add if is_away else self._away.discard)(guild)
         self._roles.pop(guild, None)
         if is_snowflake(guild):
             self._channels.pop(int(guild), None)

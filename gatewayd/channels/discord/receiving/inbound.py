@@ -155,7 +155,7 @@ class Receiver:
 
     def message(self, message: Message, *, missed: bool = False) -> Read:
         """A message. ``missed``: from a history, where ``guild_id`` is given by who read it."""
-        where = _named(message.channel_id, message.id)
+        where = MessageId.of(message.channel_id, message.id)
         if not missed:
             self._seen.note(int(where.message), self._now())
         if (why := self._why_not(message)) is not None:
@@ -203,7 +203,7 @@ class Receiver:
 
     def _updated(self, message: Message) -> Read:
         """MESSAGE_UPDATE tells of much that is no edit: the preview of a link, a pin. Some have a few fields only."""
-        where = _named(message.channel_id, message.id)
+        where = MessageId.of(message.channel_id, message.id)
         if message.author is None or message.edited_timestamp is None:
             return Read(ignored="a message that no person has edited: Discord has added something to it")
         if (why := self._why_not(message)) is not None:
@@ -372,13 +372,6 @@ class Receiver:
             sent_at=sent_at,
             received_at=self._now(),
         )
-
-
-def _named(channel: str, message: str) -> MessageId:
-    """:raises Malformed: it is not said where the message is."""
-    if (found := MessageId.parse(f"{channel}:{message}")) is None:
-        raise Malformed("it has no channel and no id by which it could be known")
-    return found
 
 
 def _reply_of(message: Message) -> str | None:

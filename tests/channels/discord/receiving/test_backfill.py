@@ -156,3 +156,33 @@ async def test_what_is_too_old_is_not_read_back(autojump_clock: MockClock) -> No
         here.ask(here.general, "new")
         async with here.again(backfill_minutes=5) as rig:
             assert [it.text for it in missed(rig)] == ["new"]
+
+
+async def test_a_guild_with_an_outage_is_read_when_it_is_over(autojump_clock: MockClock) -> None:
+    async with home() as here:
+        work = here.discord.add_guild("Work", members=[here.ada])
+        office = here.discord.add_channel(work, "office")
+        await here.begin()
+        here.ask(office, "before the outage")
+        here.ask(here.general, "elsewhere")
+        here.discord.guild_fails(work)
+        async with here.again() as rig:
+            assert [it.text for it in missed(rig)] == ["elsewhere"]
+            assert "outage of 1" in (rig.services.lacking["history"] or "")
+            await trio.sleep(600)
+            here.discord.guild_returns(work)
+            await trio.sleep(60)
+            assert [it.text for it in missed(rig)] == ["elsewhere", "before the outage"]
+            assert rig.services.lacking["history"] is None
+        assert here.read().count(here.general) == 1
+
+
+async def test_no_outage_is_waited_for_when_all_would_be_too_old(autojump_clock: MockClock) -> None:
+    async with home() as here:
+        work = here.discord.add_guild("Work", members=[here.ada])
+        await here.begin()
+        here.discord.guild_fails(work)
+        async with here.again(backfill_minutes=5) as rig:
+            assert rig.services.lacking["history"] is not None
+            await trio.sleep(600)
+            assert rig.services.lacking["history"] is None

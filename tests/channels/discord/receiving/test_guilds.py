@@ -70,8 +70,16 @@ def test_a_session_is_complete_when_each_guild_was_told_of_or_is_away() -> None:
     assert not guilds.is_known(GUILD, PLACE)
     guilds.learn("GUILD_CREATE", raw(guild_of()), US)
     assert not guilds.is_complete
+    assert guilds.late == 1
+    guilds.learn("GUILD_CREATE", raw({"id": "2", "unavailable": True}), US)
+    assert [guilds.is_complete] == [True]
+    assert guilds.late == 1
+    guilds.learn("GUILD_CREATE", raw(guild_of("2")), US)
+    assert guilds.late == 0
     guilds.learn("GUILD_DELETE", raw({"id": "2", "unavailable": True}), US)
-    assert guilds.is_complete
+    assert (guilds.late, guilds.is_known("2", PLACE)) == (1, False)
+    guilds.learn("GUILD_DELETE", raw({"id": "2"}), US)
+    assert guilds.late == 0
 
 
 LAST = int(id_at(NOW))
