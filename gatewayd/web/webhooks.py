@@ -6,6 +6,7 @@ set up) look the same from outside. ``Host`` and ``Origin`` are not checked, bec
 checks a signature or secret; without it nothing is journaled.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Final, cast
@@ -17,7 +18,7 @@ import structlog
 import trio
 from msgspec import Struct
 
-from gatewayd.actor.border import Bug, third_party, trace_of
+from gatewayd.actor.border import Bug, sole, third_party, trace_of
 from gatewayd.hub.accounts.account import AccountActor
 from gatewayd.hub.accounts.calls import CallCut, DriverCalls
 from gatewayd.hub.gateway import Gateway
@@ -33,6 +34,7 @@ AFTERWARDS_SECONDS: Final = 30.0
 WORKERS: Final = 16
 """How many channels may do that at the same time."""
 _AFTERWARDS_WAITING: Final = 256
+_AT_ONCE: Final = 64
 
 log = structlog.get_logger("gatewayd.web.webhooks")
 
@@ -170,19 +172,45 @@ class WebhookDesk:
 
     async def _work(self) -> None:
         while True:
-            await _do_afterwards(await self._done.receive())
+            await _do_afterwards(self._with_its_like(await self._done.receive()))
+
+    def _with_its_like(self, first: Receipt) -> deque[Receipt]:
+        """With what waits next for the same life of an account: one call for many, since each is a task. Under load that is a
+        sixteenth of the work of a webhook."""
+        found = deque((first,))
+        while len(found) < _AT_ONCE:
+            try:
+                receipt = self._done.receive_nowait()
+            except trio.WouldBlock:
+                break
+            if receipt.calls is not first.calls:
+                self._to_do.send_nowait(receipt)
+                break
+            found.append(receipt)
+        return found
 
 
-async def _do_afterwards(receipt: Receipt) -> None:
-    work = partial(receipt.receiver.received, receipt.request, receipt.reply)
-    try:
-        await receipt.calls.call(work, within_seconds=AFTERWARDS_SECONDS)
-    except CallCut:
-        log.warning("webhook_followup_timed_out", seconds=AFTERWARDS_SECONDS)
-    except TryAgain as error:
-        log.warning("webhook_followup_failed", reason=error.reason)
-    except Exception as error:
-        log.error("webhook_followup_failed", exception=trace_of(error))
+async def _do_afterwards(receipts: deque[Receipt]) -> None:
+    """One after the other. What takes too long is given up, and the next one begins."""
+    calls = receipts[0].calls
+
+    async def work() -> None:
+        while receipts:
+            receipt = receipts.popleft()
+            try:
+                with third_party():
+                    await receipt.receiver.received(receipt.request, receipt.reply)
+            except* Exception as group:
+                log.error("webhook_followup_failed", exception=trace_of(sole(group)))
+
+    while receipts:
+        try:
+            await calls.call(work, within_seconds=AFTERWARDS_SECONDS)
+        except CallCut:
+            log.warning("webhook_followup_timed_out", seconds=AFTERWARDS_SECONDS)
+        except TryAgain as error:
+            log.warning("webhook_followup_failed", reason=error.reason)
+            return
 
 
 def _reply_of(receiver: ReceivesWebhooks, request: WebhookRequest) -> WebhookReply | None:
