@@ -15,10 +15,10 @@ from gatewayd.hub.approvals.questions import QuestionDesk
 from gatewayd.hub.approvals.requests import ApprovalRequests
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.context import Context
+from gatewayd.hub.inbox.earlier import RecallingAccounts, recall
 from gatewayd.hub.outbox.drafts import draft_replies
 from gatewayd.hub.outbox.outbox import Outbox, until_stored
 from gatewayd.hub.turns.core_calls import CoreCalls
-from gatewayd.hub.turns.earlier import RecallingAccounts, recall
 from gatewayd.hub.turns.growth import GrowingAccounts, Growth
 from gatewayd.hub.turns.outcome import Outcome, answer_of, verdict_on
 from gatewayd.hub.turns.prompt import request_of
@@ -269,7 +269,7 @@ class ReplyEngine:
         if session.left_over not in (None, turn.turn_id) and isinstance(core, StopsTurns):
             await core.stop_turn(session.session_id, session.left_over)
             await self._sessions.note_left_over(turn.route.session_key, None)
-        earlier = await recall(turn, session, self._configured, self._accounts)
+        earlier = await recall(turn.rows[0].envelope, session, self._configured, self._accounts)
         if turn.is_over:
             return Outcome("stopped")  # before this call has heard of it
         running = begin(request_of(turn.messages, turn.route, turn.turn_id, turn.attempt, session.session_id, earlier))

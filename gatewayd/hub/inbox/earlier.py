@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from gatewayd.hub.configured import Configured
 from gatewayd.hub.inbox.group_access import judge_group
-from gatewayd.hub.turns.turn import LiveTurn
 from gatewayd.model.errors import NotFound, SendRejected, TryAgain
 from gatewayd.model.message.earlier import Earlier
 from gatewayd.model.message.envelope import InboundEnvelope
@@ -27,14 +26,14 @@ class RecallingAccounts(Protocol):
 
 
 async def recall(
-    turn: LiveTurn, session: SessionRow, configured: Configured, accounts: RecallingAccounts
+    asked: InboundEnvelope, session: SessionRow, configured: Configured, accounts: RecallingAccounts
 ) -> tuple[Earlier, ...] | None:
-    """The earlier messages of the turn's thread, oldest first, if its session has just begun. Those of people who may not talk to
-    the agent there are left out. None: they could not be read.
+    """The messages of the thread that are older than ``asked``, the oldest first, if its session has just begun. Those of people
+    who may not talk to the agent there are left out. None: they could not be read.
 
     A turn that runs again after a crash gets them again.
     """
-    asked, config = turn.rows[0].envelope, configured.config
+    config = configured.config
     at_most = config.sessions.thread_context
     frame = config.frame_of(asked.channel, asked.account)
     if asked.peer.thread is None or asked.via is not None or not at_most or frame is None:
