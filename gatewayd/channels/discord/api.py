@@ -28,8 +28,10 @@ PATIENCE_SECONDS: Final = 10.0
 """A call waits so long for its bucket. When it has to wait longer, its caller is told, so that it can be seen who waits."""
 LONGEST_PAUSE_SECONDS: Final = 3600.0
 """After this time Discord is asked again, whatever it wanted."""
-REQUESTS_PER_SECOND: Final = 45
-"""Of one bot. Discord takes 50 ("Rate Limits", "Global Rate Limit")."""
+AT_ONCE: Final = 20
+PER_SECOND: Final = 28
+"""Calls of one bot: so many at once, and then so many in a second. In any second there are at most the sum of both; Discord takes
+50 ("Rate Limits", "Global Rate Limit")."""
 
 T = TypeVar("T")
 
@@ -92,8 +94,8 @@ class DiscordApi:
         self._timeout_seconds = settings.request_timeout_seconds
         self._is_public = settings.api_base.rstrip("/") == PUBLIC_API
         self._boundary = boundary
-        self._limits = RateLimits(burst=REQUESTS_PER_SECOND, per_second=REQUESTS_PER_SECOND)
-        self._apart = RateLimits(burst=REQUESTS_PER_SECOND, per_second=REQUESTS_PER_SECOND)
+        self._limits = RateLimits(burst=AT_ONCE, per_second=PER_SECOND)
+        self._apart = RateLimits(burst=AT_ONCE, per_second=PER_SECOND)
         self._invalid = invalid_requests_of(http)
 
     @property

@@ -10,9 +10,14 @@ from gatewayd.channels.discord.errors import CODES, MOST_FIELDS, DiscordError, f
 from gatewayd.channels.discord.limits import MOST, WINDOW_SECONDS, InvalidRequests, invalid_requests_of
 from gatewayd.channels.discord.settings import DiscordSettings
 from gatewayd.kit.http import create_client
+from gatewayd.kit.text.markdown import render
 from gatewayd.model.config import GatewaySection
 from gatewayd.model.errors import GatewayError, TryAgain
+from gatewayd.model.message.envelope import Peer
+from gatewayd.model.message.payload import SendText
 from gatewayd.model.secret import Secret
+from tests.channels.discord.rig import now, rig_for
+from tests.fakes.discord_platform import CREATE_MESSAGE, FakeDiscord
 
 TOKEN = "MTU5MzU0MDI0MDk5ODQwMDAwMQ.GfAkE0.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
@@ -112,3 +117,19 @@ def test_a_token_of_a_bot_is_taken() -> None:
     assert DiscordSettings(Secret(TOKEN), public_key="x").problems(GatewaySection()) == [
         'public_key must be the 64 hexadecimal digits of "Public Key" under "General Information"'
     ]
+
+
+async def test_the_global_limit_is_never_met(autojump_clock: MockClock) -> None:
+    """Fifty calls in any second ("Rate Limits", "Global Rate Limit"): one more is refused, and counts as invalid."""
+    async with FakeDiscord.serve(now=now) as discord:
+        guild = discord.add_guild("Home")
+        channels = [discord.add_channel(guild, f"channel{number}") for number in range(150)]
+        async with rig_for(discord) as rig, trio.open_nursery() as nursery:
+
+            async def send(channel: str) -> None:
+                await rig.channel.send(SendText(Peer("group", channel), render("hello")), key=channel)
+
+            for channel in channels:
+                nursery.start_soon(send, channel)
+        assert discord.statuses(CREATE_MESSAGE) == [200] * 150
+        assert discord.invalid.count == 0
