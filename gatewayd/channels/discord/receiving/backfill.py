@@ -66,13 +66,16 @@ class _Place(Struct, frozen=True):
 
 
 class _Bounds(Struct):
-    """Of the gap of this number: ``until`` is when all of it is too old."""
+    """Of the gap of this number: ``until`` is when all of it is too old. ``done`` are the channels that were read, and ``asked``
+    those that were asked for what they are, or for their archives."""
 
     gap: int
     since: int
     until: float
     calls: int
     is_reached: bool = False
+    done: set[str] = set()
+    asked: set[str] = set()
 
 
 class Backfill:
@@ -130,37 +133,37 @@ class Backfill:
     async def _read_all(self, deliver: Deliver, bounds: _Bounds) -> None:
         """What costs the fewest calls for each message comes first: the bound may be reached at any time."""
         self._unreadable = {}
-        done: set[str] = set()
-        await self._read_each(self._told(), done, deliver, bounds)
-        await self._read_each([it async for it in self._ours(bounds)], done, deliver, bounds)
-        await self._read_each([it async for it in self._archived(bounds)], done, deliver, bounds)
-        await self._read_each(self._told(), done, deliver, bounds)  # of guilds that were told of meanwhile
-        self._tell_end(bounds)
-        while await self._is_late(bounds):
-            await self._read_each(self._told(), done, deliver, bounds)
+        is_more = True
+        while is_more:
+            await self._read_each(self._told(), deliver, bounds)
+            await self._read_each([it async for it in self._ours(bounds)], deliver, bounds)
+            await self._read_each([it async for it in self._archived(bounds)], deliver, bounds)
+            await self._read_each(self._told(), deliver, bounds)  # of guilds that were told of meanwhile
             self._tell_end(bounds)
+            is_more = await self._is_late(bounds)
 
     async def _is_late(self, bounds: _Bounds) -> bool:
         """Waits until one more guild is told of. False: there is none to wait for, or all of it would be too old."""
         guilds = self._receiver.guilds
         seconds = bounds.until - self._services.now()
-        if not guilds.late or bounds.is_reached or bounds is not self._bounds or seconds <= 0:
+        if (guilds.is_complete and not guilds.late) or bounds.is_reached or bounds is not self._bounds or seconds <= 0:
             return False
-        self._services.connection.lacks(_HISTORY, f"Discord has an outage of {guilds.late} of its servers: they are read then")
+        if guilds.late:
+            self._services.connection.lacks(_HISTORY, f"{guilds.late} servers have an outage: they are read when it is over")
         with anyio.move_on_after(seconds):
             await guilds.told.wait()
         self._services.connection.lacks(_HISTORY, None)
         return True
 
-    async def _read_each(self, places: Iterable[_Place], done: set[str], deliver: Deliver, bounds: _Bounds) -> None:
+    async def _read_each(self, places: Iterable[_Place], deliver: Deliver, bounds: _Bounds) -> None:
         """Those that are not done, each once: first direct messages, which are all for us, then where somebody wrote last."""
-        found = {it.id: it for it in places if it.id not in done}
+        found = {it.id: it for it in places if it.id not in bounds.done}
         for number, place in enumerate(sorted(found.values(), key=lambda it: (it.guild is not None, -it.last))):
             if bounds.is_reached:
                 return
             self._tell(bounds, f"{number} of {len(found)} channels")
-            done.add(place.id)
             await self._read(place, deliver, bounds)
+            bounds.done.add(place.id)
 
     def _told(self) -> list[_Place]:
         """Channels and active threads with news, as far as they are told of now, and direct messages."""
@@ -173,8 +176,9 @@ class Backfill:
         guilds = self._receiver.guilds
         ours = [name for name, user, _ in self._talks.newest_first() if not user and guilds.parent_of(name) is None]
         for name in ours[:OWN_THREADS]:
-            if (place := await self._thread(name, bounds)) is not None:
+            if name not in bounds.asked and (place := await self._thread(name, bounds)) is not None:
                 yield place
+            bounds.asked.add(name)
 
     async def _thread(self, thread: str, bounds: _Bounds) -> _Place | None:
         """One of ours that is not among the active ones; None: nothing is new in it."""
@@ -191,7 +195,8 @@ class Backfill:
     async def _archived(self, bounds: _Bounds) -> AsyncIterator[_Place]:
         """Threads of channels with news that were archived and have news, too ("List Public Archived Threads": the newest first;
         "List Joined Private Archived Threads")."""
-        for guild, channel in list(self._receiver.guilds.missed.values()):
+        missed = [it for it in self._receiver.guilds.missed.values() if it[1].id not in bounds.asked]
+        for guild, channel in missed:
             for template in _ARCHIVES.get(channel.type, ()):
                 try:
                     page = await self._ask(route(template, channel_id=channel.id), Threads, bounds, {"limit": PAGE})
@@ -201,6 +206,7 @@ class Backfill:
                     if is_snowflake(thread.last_message_id) and int(thread.last_message_id or "0") > bounds.since:
                         self._receiver.guilds.put_channel(guild, thread)
                         yield _Place(thread.id, guild, int(thread.last_message_id or "0"))
+            bounds.asked.add(channel.id)
 
     async def _read(self, place: _Place, deliver: Deliver, bounds: _Bounds) -> None:
         seen = self._seen

@@ -100,6 +100,7 @@ class Deliveries:
         self._begun = self._done = session
         self._placed_at = anyio.current_time()
         if self._seen.has_gap:
+            self._receiver.guilds.expect_replay()
             self._missing()
 
     @property

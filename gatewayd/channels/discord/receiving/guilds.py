@@ -36,6 +36,7 @@ class Guilds:
         self._asked: dict[str, None] = {}
         self._expected: set[str] = set()
         self._away: set[str] = set()
+        self._is_replayed = True
         self.missed: dict[str, tuple[str, Channel]] = {}
         """By id, the channels in which something was said since the watermark of ``collect``, each with its guild."""
         self.told = Wakeup()
@@ -50,11 +51,16 @@ class Guilds:
         self._asked.clear()
         self._expected = set(guilds)
         self._away.clear()
+        self._is_replayed = True
+
+    def expect_replay(self) -> None:
+        """An earlier life's session is resumed: what it told of then comes again, until RESUMED."""
+        self._is_replayed = False
 
     @property
     def is_complete(self) -> bool:
         """Whether every guild of the session was told of, if only that it has an outage."""
-        return not self._expected
+        return not self._expected and self._is_replayed
 
     @property
     def late(self) -> int:
@@ -71,6 +77,9 @@ class Guilds:
         match name:
             case "READY":
                 self.expect(it.id for it in decode(data, Ready, lenient=True).guilds)
+            case "RESUMED":
+                self._is_replayed = True
+                self.told.notify()
             case "GUILD_CREATE":
                 self.put(decode(data, Guild, lenient=True), own_id)
             case "GUILD_DELETE":

@@ -168,7 +168,7 @@ async def test_a_guild_with_an_outage_is_read_when_it_is_over(autojump_clock: Mo
         here.discord.guild_fails(work)
         async with here.again() as rig:
             assert [it.text for it in missed(rig)] == ["elsewhere"]
-            assert "outage of 1" in (rig.services.lacking["history"] or "")
+            assert "1 servers have an outage" in (rig.services.lacking["history"] or "")
             await trio.sleep(600)
             here.discord.guild_returns(work)
             await trio.sleep(60)
@@ -186,3 +186,22 @@ async def test_no_outage_is_waited_for_when_all_would_be_too_old(autojump_clock:
             assert rig.services.lacking["history"] is not None
             await trio.sleep(600)
             assert rig.services.lacking["history"] is None
+
+
+async def test_a_backfill_that_is_cut_goes_on_behind_what_is_stored(autojump_clock: MockClock) -> None:
+    async with home() as here:
+        other = here.discord.add_channel(here.guild, "other")
+        await here.begin()
+        here.ask(here.general, "second")
+        await trio.sleep(1)
+        last = here.ask(other, "first")
+        here.discord.fail_next(READ, 500, times=None, when=lambda call: call.ids["channel_id"] == here.general)
+        async with here.again() as rig:
+            assert [it.text for it in missed(rig)] == ["first"]
+        here.discord.behave()
+        here.discord.clear_calls()
+        async with here.again() as rig:
+            assert [it.text for it in missed(rig)] == ["second"]
+            assert [
+                call.query["after"] for call in here.discord.log if call.route == READ and call.ids["channel_id"] == other
+            ] == [last]

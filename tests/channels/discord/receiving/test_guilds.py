@@ -155,3 +155,16 @@ def test_two_hundred_guilds_of_a_thousand_channels_take_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert kept * 50 < 2_500 * KIB
+
+
+def test_a_resumed_session_of_an_earlier_life_is_complete_when_it_was_replayed() -> None:
+    guilds = Guilds()
+    guilds.expect_replay()
+    assert not guilds.is_complete
+    guilds.learn("GUILD_CREATE", raw(guild_of()), US)
+    assert not guilds.is_complete
+    guilds.learn("RESUMED", raw(None), US)
+    assert [guilds.is_complete] == [True]
+    guilds.expect_replay()
+    guilds.expect([])
+    assert [guilds.is_complete] == [True]
