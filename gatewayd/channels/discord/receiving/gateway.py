@@ -28,9 +28,11 @@ from gatewayd.ports.channel import ChannelServices, Deliver
 
 LEAVE_WITH: Final = 4000
 """Our close code: 1000 and 1001 would end the session ("Gateway", "Initiating a Disconnect")."""
+READY_SECONDS: Final = 180.0
+"""From IDENTIFY to READY. In an outage it comes late, while heartbeats are acknowledged ("Gateway", "Sending Heartbeats"), and to ask
+for another session costs a start."""
 ANSWER_SECONDS: Final = 30.0
-"""From RESUME to the first answer. After IDENTIFY there is no limit while heartbeats are acknowledged: in an outage the session
-comes late ("Gateway", "Sending Heartbeats"), and to ask for another one would spend a start."""
+"""From RESUME to the first answer."""
 CONNECT_SECONDS: Final = 600.0
 """To connect may take so long, with pauses: then the account is opened anew, and one more start is spent."""
 SILENCE_SECONDS: Final = 120.0
@@ -133,7 +135,7 @@ class Gateway:
                 else:
                     self._resumes += 1
                     await connection.send(resume(self._token.reveal(), session))
-                answer_seconds = math.inf if session is None else ANSWER_SECONDS
+                answer_seconds = READY_SECONDS if session is None else ANSWER_SECONDS
                 await _both(connection.beat, lambda: self._receive(connection, answer_seconds))
         except WebSocketClosed as closed:
             raise Ended(f"Discord's gateway: {closed.reason}", after_seconds=closed.retry_after_seconds) from None
