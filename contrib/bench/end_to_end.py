@@ -1,13 +1,13 @@
 """End to end: from a message that a network has to the reply that arrives there, through an instant agent.
 
-    python -m contrib.bench.end_to_end [--channel telegram|slack] [--chats 200] [--messages 20] [--rounds 1] [--alone 300]
+    python -m contrib.bench.end_to_end [--channel telegram|slack|discord] [--chats 200] [--messages 20] [--rounds 1] [--alone 300]
                                        [--warm-up 50] [--directory PATH]
 
 This process is the network (the tests' fake) and its users; gatewayd and the baseline (the least code, which stores nothing) run
 one after the other as processes of their own, each against a fresh network. Each user sends a message, waits for the reply, and
 sends the next. Latency is from the moment a message is available to the arrival of the request with its reply.
 
-Slack's limits, which the driver keeps, are in no figure: all talk at once in rounds, with a rest before each.
+The limits of Slack and Discord, which the drivers keep, are in no figure: all talk at once in rounds, with a rest before each.
 """
 
 import argparse
@@ -36,7 +36,11 @@ class Load(Struct, frozen=True):
     rounds: int = 1
 
 
-USUAL: Mapping[str, Load] = {"telegram": Load(200, 20, 300, 50), "slack": Load(80, 1, 60, 80, rounds=3)}
+USUAL: Mapping[str, Load] = {
+    "telegram": Load(200, 20, 300, 50),
+    "slack": Load(80, 1, 60, 80, rounds=3),
+    "discord": Load(18, 1, 18, 18, rounds=5),
+}
 
 
 class Run(Struct):
@@ -117,14 +121,14 @@ async def measure(platform: Platform, pid: int, load: Load) -> Figures:
     await users.talk_alone(load.warm_up)
     await trio.sleep(platform.rest_seconds(load.warm_up, in_a_chat=1))
     alone = await users.talk_alone(load.alone)
-    await trio.sleep(platform.rest_seconds(load.alone, in_a_chat=1))
     together, spent = Run(0.0, []), 0.0
-    for _ in range(load.rounds):
+    for number in range(load.rounds):
+        before_it = load.chats * load.messages if number else load.alone
+        await trio.sleep(platform.rest_seconds(before_it, in_a_chat=load.messages if number else 1))
         before = cpu_seconds(pid)
         run = await users.talk(load.chats, load.messages)
         spent += cpu_seconds(pid) - before
         together = Run(together.seconds + run.seconds, together.sample + run.sample)
-        await trio.sleep(platform.rest_seconds(load.chats * load.messages, in_a_chat=load.messages))
     return Figures(alone, together, 1000 * spent / len(together.sample))
 
 

@@ -4,9 +4,9 @@
                                       [--channels 1000] [--settle 5] [--seconds 30] [--directory PATH]
 
 Measured with one polling Telegram account, and with many idle accounts, polling and by webhook, against the tests' fake Bot
-API in this process. And with one account of Slack, before and after somebody has talked to it in many channels, each of which
-has a thread with a session then. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its
-own aside) and then waits.
+API in this process. And with one account of Slack or Discord, before and after somebody has talked to it in many channels, each
+of which has a session then (in Slack that of a thread; in Discord the channels are in guilds of five). The baseline is a Python
+that imports the very modules that a ready gatewayd has imported (its own aside) and then waits.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import trio
 from msgspec import Struct
 
 from contrib.bench.figures import describe_machine, load, median, verdict
-from contrib.bench.platforms.slack import MOST_AT_ONCE, rest_seconds, slack_account
+from contrib.bench.platforms import OpenChannels, networks_with_channels
 from contrib.bench.processes import (
     Daemon,
     allow_many_files,
@@ -36,7 +36,6 @@ from contrib.bench.processes import (
     write_token,
 )
 from tests.fakes.bot_api import FakeBotApi
-from tests.fakes.slack_platform import FakeSlack
 
 CONNECT_SECONDS = 120.0
 PUBLIC_URL = "https://bench.example"
@@ -101,23 +100,19 @@ class Known(Struct):
     after: float
 
 
-async def measure_channels(channels: int, directory: Path, settle: float, env: Mapping[str, str] | None = None) -> Known:
-    """A gatewayd in Slack. It is mentioned once in each channel, and answers."""
+async def measure_channels(
+    network: OpenChannels, channels: int, directory: Path, settle: float, env: Mapping[str, str] | None = None
+) -> Known:
+    """A gatewayd in a network. It is mentioned once in each channel, and answers."""
     await trio.Path(directory).mkdir()
-    async with FakeSlack.serve() as slack:
-        account = slack_account(directory, slack, 'groups = ["*"]')
+    async with network() as rooms:
+        account = rooms.account(directory)
         config = f'[gateway]\nbind = "127.0.0.1:0"\nlog_level = "warning"\n[agents.echo]\ncore = "echo"\n{account}'
         async with run_gatewayd(config, directory, env=env) as daemon:
             await wait_connected(daemon)
             await trio.sleep(settle)
             before = rss_mib(daemon.pid)
-            alice = slack.add_user("alice")
-            for first in range(0, channels, MOST_AT_ONCE):
-                some = range(first, min(first + MOST_AT_ONCE, channels))
-                for number in some:
-                    slack.say(alice, slack.add_channel(f"channel{number}", [alice]), f"<@{slack.bot_user}> hello")
-                await trio.sleep(rest_seconds(len(some), in_a_chat=1))
-            await slack.wait_call("chat.postMessage", count=channels)
+            await rooms.talk(channels)
             await trio.sleep(settle)
             return Known(before, rss_mib(daemon.pid))
 
@@ -192,10 +187,10 @@ async def measure_all(program: Path, directory: Path, options: argparse.Namespac
         f"{one.percent:.2f} % CPU, {verdict(one.percent, at_most=0.3)}; {load()}",
         flush=True,
     )
-    if options.channels:
-        known = await measure_channels(options.channels, directory / "slack", options.settle)
+    for name, network in networks_with_channels().items() if options.channels else ():
+        known = await measure_channels(network, options.channels, directory / name, options.settle)
         print(
-            f"idle, Slack: {known.before:.1f} MiB; with {options.channels} channels known: {known.after:.1f} MiB, "
+            f"idle, {name}: {known.before:.1f} MiB; with {options.channels} channels known: {known.after:.1f} MiB, "
             f"ratio {known.after / known.before:.2f}; {load()}",
             flush=True,
         )
@@ -213,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--starts", type=int, default=7, help="how often it is started, with one account")
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--modes", nargs="+", choices=get_args(Mode), default=get_args(Mode), help="of the many accounts")
-    parser.add_argument("--channels", type=int, default=1000, help="of Slack, in which it is mentioned once; 0: it is left out")
+    parser.add_argument("--channels", type=int, default=1000, help="of Slack and Discord, in which it is mentioned once; 0: none")
     parser.add_argument("--settle", type=float, default=5.0, help="seconds to wait before that")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written")

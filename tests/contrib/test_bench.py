@@ -38,7 +38,7 @@ def number(pattern: str, text: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("channel", "messages", "rounds"), [("telegram", 2, 1), ("slack", 1, 2)])
+@pytest.mark.parametrize(("channel", "messages", "rounds"), [("telegram", 2, 1), ("slack", 1, 2), ("discord", 1, 2)])
 def test_end_to_end(run: Run, channel: str, messages: int, rounds: int) -> None:
     size = ("--chats", "3", "--messages", str(messages), "--rounds", str(rounds), "--alone", "3", "--warm-up", "1")
     said = run(end_to_end.main, "--channel", channel, *size)
@@ -82,7 +82,8 @@ def test_footprint(run: Run) -> None:
     assert number(r"start to ready: ([\d.]+) s", said) > 0
     for what in ("idle, 1 account", "idle, 2 accounts, webhook"):
         assert number(rf"{what}: ([\d.]+) MiB", said) > 10
-    assert number(r"with 2 channels known: .* ratio ([\d.]+)", said) > 0.5
+    for network in ("slack", "discord"):
+        assert number(rf"idle, {network}: .* with 2 channels known: .* ratio ([\d.]+)", said) > 0.5
 
 
 def test_store(run: Run) -> None:

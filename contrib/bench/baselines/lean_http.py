@@ -8,23 +8,24 @@ import httptools
 import trio
 
 _READ_BYTES = 65_536
+_AGENT = "DiscordBot (https://example.org, 1)"  # Discord takes calls with this form alone; others take any
 
 
 class Connection:
     """One request at a time."""
 
-    def __init__(self, stream: trio.SocketStream, host: str, token: str | None) -> None:
+    def __init__(self, stream: trio.SocketStream, host: str, authorization: str | None) -> None:
         self._stream = stream
-        authorization = "" if token is None else f"Authorization: Bearer {token}\r\n"
-        self._head = f"Host: {host}\r\nContent-Type: application/json\r\n{authorization}"
+        header = "" if authorization is None else f"Authorization: {authorization}\r\n"
+        self._head = f"Host: {host}\r\nUser-Agent: {_AGENT}\r\nContent-Type: application/json\r\n{header}"
         self._begin()
 
     @classmethod
-    async def open(cls, url: str, token: str | None = None) -> Self:
-        """``token`` goes into a header of each request. :raises OSError: nobody listens there."""
+    async def open(cls, url: str, authorization: str | None = None) -> Self:
+        """``authorization`` is the header of this name in each request. :raises OSError: nobody listens there."""
         parts = urlsplit(url)
         assert parts.hostname is not None
-        return cls(await trio.open_tcp_stream(parts.hostname, parts.port or 80), parts.netloc, token)
+        return cls(await trio.open_tcp_stream(parts.hostname, parts.port or 80), parts.netloc, authorization)
 
     async def post(self, path: str, body: bytes) -> bytes:
         """The body of the answer. :raises ConnectionError: it is cut, or its status is no success."""
@@ -60,14 +61,14 @@ class Connection:
 class Connections:
     """Connections to one server: as many as are used at once, kept open."""
 
-    def __init__(self, url: str, *, token: str | None = None) -> None:
+    def __init__(self, url: str, *, authorization: str | None = None) -> None:
         self._url = url
-        self._token = token
+        self._authorization = authorization
         self._free: list[Connection] = []
 
     async def post(self, path: str, body: bytes) -> bytes:
         """See :meth:`Connection.post`. A connection whose request failed is not used again."""
-        connection = self._free.pop() if self._free else await Connection.open(self._url, self._token)
+        connection = self._free.pop() if self._free else await Connection.open(self._url, self._authorization)
         answer = await connection.post(path, body)
         self._free.append(connection)
         return answer

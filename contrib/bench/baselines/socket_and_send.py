@@ -12,61 +12,32 @@ from urllib.parse import urlsplit
 
 import msgspec
 import trio
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, Event, Message, Ping, Request, TextMessage
 
 from contrib.bench.baselines.lean_http import Connections
-
-WAITING_PER_CHAT = 1000
-READ_BYTES = 65_536
-
-Json = dict[str, Any]
-
-
-async def answer_chat(http: Connections, path: str, said: trio.MemoryReceiveChannel[Json]) -> None:
-    async for event in said:
-        reply = {"channel": event["channel"], "text": event["text"].replace("&", "&amp;").replace("<", "&lt;")}
-        await http.post(f"{path}/chat.postMessage", msgspec.json.encode(reply))
+from contrib.bench.baselines.lean_socket import Chats, Socket
 
 
 async def main(api_base: str, bot_token: str, app_token: str) -> None:
     base = urlsplit(api_base)
     server = f"{base.scheme}://{base.netloc}"
-    opened = await Connections(server, token=app_token).post(f"{base.path}/apps.connections.open", b"{}")
-    url = urlsplit(msgspec.json.decode(opened)["url"])
-    assert url.hostname is not None
-    stream = await trio.open_tcp_stream(url.hostname, url.port or 80)
-    socket = WSConnection(ConnectionType.CLIENT)
-    await stream.send_all(socket.send(Request(host=url.netloc, target=f"{url.path}?{url.query}")))
-    http = Connections(server, token=bot_token)
-    chats: dict[str, trio.MemorySendChannel[Json]] = {}
-    text = ""
+    opened = await Connections(server, authorization=f"Bearer {app_token}").post(f"{base.path}/apps.connections.open", b"{}")
+    socket = await Socket.open(msgspec.json.decode(opened)["url"])
+    http = Connections(server, authorization=f"Bearer {bot_token}")
+
+    async def answer(event: dict[str, Any]) -> None:
+        reply = {"channel": event["channel"], "text": event["text"].replace("&", "&amp;").replace("<", "&lt;")}
+        await http.post(f"{base.path}/chat.postMessage", msgspec.json.encode(reply))
+
     async with trio.open_nursery() as nursery:
-        while data := await stream.receive_some(READ_BYTES):
-            socket.receive_data(data)
-            answers: list[Event] = []
-            for event in socket.events():
-                if isinstance(event, Ping):
-                    answers.append(event.response())
-                elif isinstance(event, TextMessage):
-                    text += event.data  # a frame may come in pieces
-                    if not event.message_finished:
-                        continue
-                    frame, text = msgspec.json.decode(text), ""
-                    if "envelope_id" not in frame:
-                        continue
-                    answers.append(Message(data=msgspec.json.encode({"envelope_id": frame["envelope_id"]}).decode()))
-                    said = frame["payload"]["event"]
-                    if said["type"] != "message" or "bot_id" in said:
-                        continue
-                    if said["channel"] not in chats:
-                        chats[said["channel"]], receive = trio.open_memory_channel[Json](WAITING_PER_CHAT)
-                        nursery.start_soon(answer_chat, http, base.path, receive)
-                    await chats[said["channel"]].send(said)
-                else:
-                    assert isinstance(event, AcceptConnection), event
-            if answers:
-                await stream.send_all(b"".join(map(socket.send, answers)))
+        chats = Chats(nursery, answer)
+        while (messages := await socket.receive()) is not None:
+            frames = [frame for frame in map(msgspec.json.decode, messages) if "envelope_id" in frame]
+            for frame in frames:
+                said = frame["payload"]["event"]
+                if said["type"] == "message" and "bot_id" not in said:
+                    await chats.put(said["channel"], said)
+            if frames:
+                await socket.send(*(msgspec.json.encode({"envelope_id": it["envelope_id"]}).decode() for it in frames))
 
 
 if __name__ == "__main__":

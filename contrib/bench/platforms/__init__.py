@@ -54,11 +54,32 @@ class Platform(Protocol):
         ...
 
 
+class Channels(Protocol):
+    """A network with many channels."""
+
+    def account(self, directory: Path) -> str:
+        """As ``Platform.account``; everybody may write in every channel."""
+        ...
+
+    async def talk(self, channels: int) -> None:
+        """A person mentions the bot once in each of so many channels, which are new. Returns when all are answered."""
+        ...
+
+
 Open = Callable[[], AbstractAsyncContextManager[Platform]]
+OpenChannels = Callable[[], AbstractAsyncContextManager[Channels]]
 
 
 def platforms() -> Mapping[str, Open]:
+    from contrib.bench.platforms.discord import open_discord
     from contrib.bench.platforms.slack import open_slack
     from contrib.bench.platforms.telegram import open_telegram
 
-    return {"telegram": open_telegram, "slack": open_slack}
+    return {"telegram": open_telegram, "slack": open_slack, "discord": open_discord}
+
+
+def networks_with_channels() -> Mapping[str, OpenChannels]:
+    from contrib.bench.platforms.discord import open_discord_channels
+    from contrib.bench.platforms.slack import open_slack_channels
+
+    return {"slack": open_slack_channels, "discord": open_discord_channels}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from contrib.bench.platforms import Platform, Reply, Seen
+from contrib.bench.platforms import Channels, Platform, Reply, Seen
 from contrib.bench.processes import write_token
 from tests.fakes.slack_platform import FakeSlack
 
@@ -88,3 +88,29 @@ async def open_slack() -> AsyncIterator[Platform]:
     async with FakeSlack.serve() as slack, trio.open_nursery() as nursery:
         yield Slack(slack, nursery)
         nursery.cancel_scope.cancel()
+
+
+class SlackChannels:
+    """Each mention opens a thread."""
+
+    def __init__(self, slack: FakeSlack) -> None:
+        self._slack = slack
+
+    def account(self, directory: Path) -> str:
+        return slack_account(directory, self._slack, 'groups = ["*"]')
+
+    async def talk(self, channels: int) -> None:
+        slack = self._slack
+        alice = slack.add_user("alice")
+        for first in range(0, channels, MOST_AT_ONCE):
+            some = range(first, min(first + MOST_AT_ONCE, channels))
+            for number in some:
+                slack.say(alice, slack.add_channel(f"channel{number}", [alice]), f"<@{slack.bot_user}> hello")
+            await trio.sleep(rest_seconds(len(some), in_a_chat=1))
+        await slack.wait_call("chat.postMessage", count=channels)
+
+
+@asynccontextmanager
+async def open_slack_channels() -> AsyncIterator[Channels]:
+    async with FakeSlack.serve() as slack:
+        yield SlackChannels(slack)
