@@ -182,3 +182,15 @@ async def test_a_crash_while_a_reply_begins(pause: float, tmp_path: Path, autoju
             await town.wait_shown(town.general, LONG)
             await trio.sleep(60)
             assert town.shown(town.general) == words(LONG)
+
+
+async def test_a_crash_before_a_reply(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with open_town() as town:
+        async with town.life(tmp_path, writes_long):
+            town.ask()
+            await trio.sleep(20)
+            assert town.discord.texts(town.general) == []
+        async with town.life(tmp_path, writes_long):
+            await town.wait_shown(town.general, LONG)
+            await trio.sleep(60)
+            assert town.shown(town.general) == words(LONG)
