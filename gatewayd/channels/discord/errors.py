@@ -23,6 +23,9 @@ _BUG: Final = "the request of gatewayd is not as Discord wants it: please report
 _PERMISSION: Final = "give the bot's role the permission in this channel (docs/channels/discord.md lists them)"
 _COPY: Final = 'copy a new token from the page "Bot" of the app (Reset Token)'
 
+NO_HISTORY: Final = f"a permission is missing: {_PERMISSION} (Read Message History)"
+"""What helps where a history looks empty and is not."""
+
 UNAUTHORIZED: Final = 0
 """The code of an answer with the status 401 that has no code of its own."""
 

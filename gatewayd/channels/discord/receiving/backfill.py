@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from gatewayd.actor.wakeup import Wakeup
 from gatewayd.channels.discord.api import DiscordApi, Route, route
+from gatewayd.channels.discord.errors import NO_HISTORY
 from gatewayd.channels.discord.ids import MessageId, is_snowflake, seconds_of, snowflake_at
 from gatewayd.channels.discord.receiving.cursors import DiscordState
 from gatewayd.channels.discord.receiving.inbound import Receiver
@@ -224,6 +225,8 @@ class Backfill:
         async def fetch(after: str | None) -> Page:
             query: dict[str, str | int] = {"after": after or str(start), "limit": PAGE}
             page = await self._ask(route("GET /channels/{channel_id}/messages", channel_id=place.id), list[Raw], bounds, query)
+            if page == [] and after is None and await self._is_hidden(place, start, bounds):
+                raise SendRejected(f"Discord shows no history: {NO_HISTORY}")
             items = [] if page is None else list(self._items(place, page))
             is_more = page is not None and len(page) == PAGE and items
             return Page(items, max(items, key=lambda it: int(it.cursor)).cursor if is_more else None)
@@ -233,6 +236,14 @@ class Backfill:
                 self._note_unreadable(place, f"too much was said: only the first {gap.delivered} messages were read")
         except SendRejected as error:
             self._note_unreadable(place, error.reason)
+
+    async def _is_hidden(self, place: _Place, start: int, bounds: _Bounds) -> bool:
+        """Whether there is something new, and we see nothing at all: "Get Channel Messages" gives no messages where Read Message
+        History is missing. What is new may also be deleted."""
+        if place.guild is None or place.last <= start:
+            return False
+        to = route("GET /channels/{channel_id}/messages", channel_id=place.id)
+        return await self._ask(to, list[Raw], bounds, {"limit": 1}) == []
 
     def _note_unreadable(self, place: _Place, reason: str) -> None:
         self._unreadable.setdefault(reason, []).append(place.id)

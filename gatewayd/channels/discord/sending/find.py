@@ -7,9 +7,11 @@ from typing import Any, Final
 from msgspec import Raw, Struct
 
 from gatewayd.channels.discord.api import DiscordApi, route
+from gatewayd.channels.discord.errors import NO_HISTORY
 from gatewayd.channels.discord.ids import MessageId, is_snowflake, seconds_of, snowflake_at
 from gatewayd.channels.discord.sending.places import Places
 from gatewayd.channels.discord.sending.render import markdown_of
+from gatewayd.channels.discord.wire.answers import Channel
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.model.errors import OutcomeUnknown, SendRejected, TryAgain
 from gatewayd.model.message.payload import EditText, OutboundPayload, Receipt, SendFile, SendText
@@ -104,10 +106,20 @@ class Finder:
             page = await self._api.ask(to, list[Raw], purpose="fetch", query=query)
             decoded = [it for it in map(_decoded, page) if it is not None]
             messages += decoded
+            if not page and not messages and await self._is_hidden(channel):
+                raise OutcomeUnknown(f"Discord shows no history: {NO_HISTORY}")
             if len(page) < PAGE or not decoded:
                 return messages
             after = max(int(it.id) for it in decoded)
         raise OutcomeUnknown(f"more than {MOST_PAGES * PAGE} messages have come since then")
+
+    async def _is_hidden(self, channel: str) -> bool:
+        """Whether it looks empty to us, and is not: "Get Channel Messages" gives none where Read Message History is missing."""
+        to = route("GET /channels/{channel_id}/messages", channel_id=channel)
+        if await self._api.ask(to, list[Raw], purpose="fetch", query={"limit": 1}):
+            return False
+        found = await self._api.ask(route("GET /channels/{channel_id}", channel_id=channel), Channel, purpose="fetch")
+        return found.last_message_id is not None
 
 
 def _decoded(raw: Any) -> Found | None:

@@ -140,6 +140,19 @@ async def test_a_channel_that_cannot_be_read_is_named(autojump_clock: MockClock)
             assert [it.text for it in missed(rig)] == ["is read"]
 
 
+async def test_a_history_that_looks_empty_for_want_of_a_permission_is_named(autojump_clock: MockClock) -> None:
+    """ "Get Channel Messages" gives no messages then, and no error."""
+    async with home() as here:
+        await here.begin()
+        here.discord.set_permissions(here.general, deny=["read_message_history"])
+        here.ask(here.general, "missed")
+        async with here.again() as rig:
+            lacking = rig.services.lacking["history of channels"] or ""
+            assert here.general in lacking
+            assert "Read Message History" in lacking
+            assert missed(rig) == []
+
+
 async def test_nothing_is_read_back_where_that_is_not_wanted(autojump_clock: MockClock) -> None:
     async with home() as here:
         await here.begin()

@@ -223,3 +223,18 @@ async def test_two_with_the_same_words_cannot_be_told_apart(autojump_clock: Mock
         await trio.sleep(3)
         with pytest.raises(OutcomeUnknown):
             await here.rig.channel.find_sent(payload, key="a", since=since)
+
+
+async def test_where_discord_shows_no_history_it_is_not_known_whether_a_send_arrived(autojump_clock: MockClock) -> None:
+    """Without Read Message History it shows an empty one, and says nothing of it ("Get Channel Messages")."""
+    async with place() as here:
+        payload, since = SendText(here.peer, RichText("hello")), here.rig.services.now()
+        await trio.sleep(3)
+        assert await here.rig.channel.find_sent(payload, key="a", since=since) is None, "nothing was ever said there"
+        here.discord.set_permissions(here.general, deny=["read_message_history"])
+        here.discord.cut_next(CREATE_MESSAGE, after_effect=True)
+        with pytest.raises(OutcomeUnknown):
+            await here.rig.channel.send(payload, key="a")
+        await trio.sleep(3)
+        with pytest.raises(OutcomeUnknown, match="Read Message History"):
+            await here.rig.channel.find_sent(payload, key="a", since=since)
