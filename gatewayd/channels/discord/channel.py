@@ -96,7 +96,7 @@ class DiscordChannel:
         if self._receiver is None or self._receiver.bot != bot:
             self._receiver = Receiver(self._account, bot, self._settings, self._state, self._services.now)
             if self._settings.interactions == "http" and self._settings.public_key is not None:
-                self._webhook = InteractionsWebhook(self._services, self._receiver, public_key=self._settings.public_key)
+                self._webhook = InteractionsWebhook(self._services.log, self._receiver, public_key=self._settings.public_key)
         return self._receiver
 
     async def send(self, payload: OutboundPayload, *, key: str) -> Receipt:

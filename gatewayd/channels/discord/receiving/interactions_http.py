@@ -4,7 +4,7 @@ Discord signs each request, and sends wrong signatures from time to time to see 
 is that of the request.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,7 +13,10 @@ from gatewayd.channels.discord.sending.answers import DEFERRED_MESSAGE, DEFERRED
 from gatewayd.channels.discord.wire.events import AUTOCOMPLETE, COMMAND, COMPONENT, PING, Interaction
 from gatewayd.kit.json import Malformed, decode
 from gatewayd.kit.network.signatures import is_ed25519
-from gatewayd.ports.channel import ChannelServices, WebhookReply, WebhookRequest
+from gatewayd.ports.channel import WebhookReply, WebhookRequest
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 _JSON: Final = "application/json"
 _PONG: Final = {"type": 1}
@@ -24,8 +27,8 @@ _NOT_HERE: Final = {"type": 4, "data": {"content": "That cannot be done here.", 
 class InteractionsWebhook:
     """Checks and translates the requests of one app."""
 
-    def __init__(self, services: ChannelServices, receiver: Receiver, *, public_key: str) -> None:
-        self._services = services
+    def __init__(self, log: "FilteringBoundLogger", receiver: Receiver, *, public_key: str) -> None:
+        self._log = log
         self._receiver = receiver
         self._key = public_key
 
@@ -40,13 +43,13 @@ class InteractionsWebhook:
                 return _answer(_PONG)
             read = self._receiver.interaction(request.body)
         except Malformed as malformed:
-            self._services.log.warning("discord_interaction_skipped", reason=str(malformed))
+            self._log.warning("discord_interaction_skipped", reason=str(malformed))
             return WebhookReply(status=400, body=b"no interaction that can be read")
         return self._reply_of(interaction, read)
 
     def _reply_of(self, interaction: Interaction, read: Read) -> WebhookReply:
         if read.ignored is not None:
-            self._services.log.debug("discord_event_ignored", reason=read.ignored)
+            self._log.debug("discord_event_ignored", reason=read.ignored)
             return _answer(_NO_CHOICES if interaction.type == AUTOCOMPLETE else _NOT_HERE)
         kind = {COMMAND: DEFERRED_MESSAGE, COMPONENT: DEFERRED_UPDATE}[interaction.type]
         reply = _answer({"type": kind})
