@@ -49,7 +49,7 @@ class Seen:
         self._received = _Received()
         self._newest = 0
         self._newest_read_back = 0
-        self._began = 0
+        self._session_began = 0
         self._gaps = 0
         self._is_first_session = False
 
@@ -99,7 +99,7 @@ class Seen:
     def begin_session(self, now: float) -> None:
         """A new session: there was a gap before it, perhaps while another one is read back. Before the first session of all there
         was nothing."""
-        self._began = snowflake_at(now - CLOCK_SECONDS)
+        self._session_began = snowflake_at(now - CLOCK_SECONDS)
         if self._is_first_session:
             self._is_first_session = False
             return
@@ -129,7 +129,7 @@ class Seen:
         ends in the middle of the reading, another channel may have more, which the gap after it has to bring."""
         if gap != self._gaps:
             return False
-        self._newest = max(self._newest, min(self._newest_read_back, self._began))
+        self._newest = max(self._newest, min(self._newest_read_back, self._session_began))
         self._received.gap = False
         self._received.read_back.clear()
         self.advance()

@@ -29,12 +29,12 @@ from gatewayd.ports.channel import ChannelServices, Deliver
 LEAVE_WITH: Final = 4000
 """Our close code: 1000 and 1001 would end the session ("Gateway", "Initiating a Disconnect")."""
 READY_SECONDS: Final = 180.0
-"""From IDENTIFY to READY. In an outage it comes late, while heartbeats are acknowledged ("Gateway", "Sending Heartbeats"), and
-to ask for another session costs a start."""
+"""From IDENTIFY to READY, and from each event that a resume brings to the next one, or RESUMED. In an outage a session comes late,
+while heartbeats are acknowledged ("Gateway", "Sending Heartbeats"), and to ask for another one costs a start."""
 ANSWER_SECONDS: Final = 30.0
 """From RESUME to the first answer."""
 CONNECT_SECONDS: Final = 600.0
-"""To connect may take so long, with pauses: then the account is opened anew, and one more start is spent."""
+"""To connect may take so long, with pauses: then the account is opened anew."""
 SILENCE_SECONDS: Final = 120.0
 """A longer silence, acknowledged heartbeats included, means that our own reading hangs."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -186,8 +186,9 @@ class Gateway:
                 raise Ended(f"Discord's gateway did not answer within {answer_seconds:g} s")
             match frame.op:
                 case frames.DISPATCH if frame.s is not None and frame.t is not None:
-                    patience = math.inf
                     await self._take(frame, size)
+                    answer_seconds = READY_SECONDS
+                    patience = math.inf if self._is_connected else anyio.current_time() + answer_seconds
                 case frames.HEARTBEAT:
                     await connection.answer_beat()
                 case frames.RECONNECT:

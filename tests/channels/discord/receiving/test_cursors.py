@@ -1,5 +1,6 @@
 """What an account remembers: until which message all was received, threads, and direct messages."""
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -100,12 +101,20 @@ def test_a_shard_is_written_when_a_thread_is_new_or_was_quiet() -> None:
     assert len(list(talks.unsaved())) == 1
 
 
-def test_what_was_read_back_counts_for_all_channels_until_the_session_began() -> None:
-    seen = seen_at(NOW - 600)
-    seen.begin_session(NOW - 60)
-    seen.note_read_back("1", at(NOW - 5))
+@given(st.lists(st.tuples(st.sampled_from("123"), st.integers(-600, 60)), max_size=10), st.none() | st.integers(0, 60))
+def test_what_was_read_back_counts_for_all_channels_until_the_session_began(
+    read: list[tuple[str, int]], live: int | None
+) -> None:
+    """When the session ends in the middle of the reading, the channels that were read first may have more."""
+    seen, began = seen_at(NOW - 600), NOW - 60
+    seen.begin_session(began)
+    for channel, after in read:
+        seen.note_read_back(channel, at(began + after))
+    if live is not None:
+        seen.note(at(began + live), NOW)
     assert seen.close(seen.gap)
-    assert seen.upto == at(NOW - 60 - CLOCK_SECONDS)
+    newest = min(max((after for _, after in read), default=-540), -CLOCK_SECONDS)
+    assert seen.upto == at(began + max(-540, newest, -540 if live is None else live))
 
 
 class Rememberings(RuleBasedStateMachine):

@@ -160,12 +160,26 @@ async def test_a_backfill_that_is_cut_goes_on_in_the_next_life(autojump_clock: M
         assert places.discord.gateway.identify_count <= 4
 
 
-Step = Literal["say", "wait", "reset", "reconnect", "invalid", "resumable", "close", "forget", "zombie", "alive", "restart"]
-DISTURBS: tuple[Step, ...] = ("reset", "reconnect", "invalid", "resumable", "close", "forget", "zombie", "alive", "restart")
+Step = Literal[
+    "say", "wait", "reset", "reconnect", "invalid", "resumable", "close", "forget", "zombie", "alive", "slow", "fast", "restart"
+]
+DISTURBS: tuple[Step, ...] = (
+    "reset",
+    "reconnect",
+    "invalid",
+    "resumable",
+    "close",
+    "forget",
+    "zombie",
+    "alive",
+    "slow",
+    "fast",
+    "restart",
+)
 STEPS: tuple[Step, ...] = ("say", "say", "say", "wait", *DISTURBS)
 
 
-async def disturb(step: Step, number: int, places: Places) -> None:
+async def disturb(step: Step, number: int, places: Places, rig: Rig) -> None:
     gateway = places.discord.gateway
     match step:
         case "say":
@@ -182,10 +196,15 @@ async def disturb(step: Step, number: int, places: Places) -> None:
             gateway.close_all((4000, 4001, 4002, 4003, 4005, 4007, 4008, 4009, 1000, 1001)[number % 10])
         case "forget":
             gateway.forget_sessions()
+            gateway.reset_all()  # a connection is of a session
         case "zombie":
             gateway.behave(acknowledges=False, dispatches=False)
         case "alive":
             gateway.behave(acknowledges=True, dispatches=True)
+        case "slow" if rig.journal.gate.is_set():
+            rig.journal.gate = trio.Event()
+        case "fast":
+            rig.journal.gate.set()
     await trio.sleep(0.05)
 
 
@@ -208,9 +227,10 @@ def test_any_history_loses_nothing_and_spends_no_start_in_vain(steps: list[tuple
                             await places.say_everywhere(1)  # from now on the bot knows of the direct message
                             await all_there(places, rig)
                         while waiting and (step := waiting.pop(0))[0] != "restart":
-                            await disturb(*step, places)
+                            await disturb(*step, places, rig)
                         if not waiting:
                             places.discord.gateway.behave(acknowledges=True, dispatches=True)
+                            rig.journal.gate.set()
                             await all_there(places, *rigs)
                         nursery.cancel_scope.cancel()
             assert places.discord.gateway.identify_count <= 1 + len(steps)

@@ -12,9 +12,10 @@ from trio.testing import MockClock
 from gatewayd.actor.border import sole
 from gatewayd.channels.discord.receiving.connection import SENDS_PER_MINUTE
 from gatewayd.channels.discord.receiving.deliveries import SESSION, WAITING
-from gatewayd.channels.discord.receiving.gateway import ANSWER_SECONDS, FINAL, RESUME_ATTEMPTS
+from gatewayd.channels.discord.receiving.gateway import ANSWER_SECONDS, FINAL, READY_SECONDS, RESUME_ATTEMPTS
 from gatewayd.channels.discord.receiving.starts import RESERVE
-from gatewayd.channels.discord.wire.frames import MOST_INFLATED_BYTES
+from gatewayd.channels.discord.wire.frames import MOST_INFLATED_BYTES, Session
+from gatewayd.kit.json import decode
 from gatewayd.model.errors import GatewayError, NeedsOperator, TryAgain
 from tests.channels.discord.rig import Rig, now, rig_for
 from tests.fakes.discord_platform import FakeDiscord
@@ -81,12 +82,12 @@ async def test_it_is_connected_after_ready_and_not_before(autojump_clock: MockCl
         talk.gateway.next_identify("silence")
         nursery.start_soon(rig.channel.listen, rig.journal)
         await talk.gateway.wait_identifies(1)
-        await trio.sleep(300)
+        await trio.sleep(READY_SECONDS - 5)
         assert rig.services.connected_as == []
-        assert talk.counts() == (1, 0), "Discord is asked for one session, however late it comes"
-        assert len(talk.beats) > 300 // INTERVAL_SECONDS - 1
-        talk.gateway.reset_all()
+        assert talk.counts() == (1, 0), "in an outage a session comes late, and each question for one costs a start"
+        assert len(talk.beats) > READY_SECONDS // INTERVAL_SECONDS - 1
         await rig.services.is_connected.wait()
+        assert talk.counts() == (2, 0)
         assert rig.services.connected_as == ["@gatewayd"]
         assert rig.services.silence is not None
         nursery.cancel_scope.cancel()
@@ -255,14 +256,29 @@ async def test_a_resume_that_is_not_answered_is_tried_again(autojump_clock: Mock
         assert talk.counts() == (1, 2)
 
 
+async def test_a_resume_that_never_ends_is_tried_again(autojump_clock: MockClock) -> None:
+    async with connected() as (talk, rig):
+        talk.gateway.behave(dispatches=False)
+        talk.gateway.reset_all()
+        await talk.gateway.wait_resumes(1)
+        talk.gateway.behave(dispatches=True)
+        talk.say("told live, and RESUMED is lost")
+        await rig.journal.wait_texts("told live, and RESUMED is lost")
+        await rig.services.is_connected.wait()
+        assert talk.counts() == (1, 2)
+
+
 async def test_no_more_is_sent_than_discord_takes(autojump_clock: MockClock) -> None:
-    async with connected() as (talk, _):
+    async with connected() as (talk, rig):
         at = len(talk.beats)
         for _ in range(30):
             for _ in range(20):
                 talk.gateway.ask_heartbeat()
             await trio.sleep(2)
         assert 1 < len(talk.beats) - at <= SENDS_PER_MINUTE
+        talk.say("read at once")
+        await trio.sleep(1)
+        assert rig.journal.texts == ["read at once"]
         assert talk.counts() == (1, 0), "the fake ends it with 4008 at the 121st"
 
 
@@ -305,10 +321,15 @@ async def test_the_session_of_an_earlier_life_is_resumed_where_it_was_stored(aut
             talk.say("not stored")
             await trio.sleep(1)
         assert SESSION in kept
-        async with rig_for(talk.discord, kept=kept) as rig, rig.listening():
-            await rig.journal.wait_texts("not stored")
-            await trio.sleep(INTERVAL_SECONDS)
-            assert None not in talk.beats[-1:]
+        before = len(talk.beats)
+        async with rig_for(talk.discord, kept=kept) as rig:
+            rig.journal.gate = trio.Event()
+            async with rig.listening():
+                await trio.sleep(INTERVAL_SECONDS)
+                stored = decode(kept[SESSION], Session).seq
+                assert set(talk.beats[before:]) == {stored}
+                rig.journal.gate.set()
+                await rig.journal.wait_texts("not stored")
         assert talk.counts() == (1, 1)
 
 
