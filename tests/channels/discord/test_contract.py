@@ -191,7 +191,7 @@ class TestDiscordContract(ChannelContract):
     @asynccontextmanager
     async def _serve(self) -> AsyncIterator[Harness]:
         async with FakeDiscord.serve(now=now) as discord:
-            discord.gateway.behave(heartbeat_seconds=1.0)
+            discord.gateway.behave(heartbeat_seconds=5.0)
             harness = DiscordHarness(discord)
             await trio.sleep(5)
             yield harness
@@ -261,7 +261,7 @@ class TestDiscordHttpContract(ChannelContract):
     async def _serve(self) -> AsyncIterator[Harness]:
         listener = await listen(0)
         async with trio.open_nursery() as nursery, FakeDiscord.serve(now=now) as discord:
-            discord.gateway.behave(heartbeat_seconds=1.0)
+            discord.gateway.behave(heartbeat_seconds=5.0)
             harness = HttpHarness(discord)
             await trio.sleep(5)
             discord.set_endpoint(f"http://127.0.0.1:{port_of(listener)}/")

@@ -29,8 +29,8 @@ from gatewayd.ports.channel import ChannelServices, Deliver
 LEAVE_WITH: Final = 4000
 """Our close code: 1000 and 1001 would end the session ("Gateway", "Initiating a Disconnect")."""
 READY_SECONDS: Final = 180.0
-"""From IDENTIFY to READY, and from each event that a resume brings to the next one, or RESUMED. In an outage a session comes late,
-while heartbeats are acknowledged ("Gateway", "Sending Heartbeats"), and to ask for another one costs a start."""
+"""From IDENTIFY to READY, and from each event that a resume brings to the next one, or RESUMED. In an outage a session comes
+late, while heartbeats are acknowledged ("Gateway", "Sending Heartbeats"), and to ask for another one costs a start."""
 ANSWER_SECONDS: Final = 30.0
 """From RESUME to the first answer."""
 CONNECT_SECONDS: Final = 600.0
