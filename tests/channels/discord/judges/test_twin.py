@@ -134,7 +134,7 @@ async def test_a_discord_that_others_built_takes_what_we_do() -> None:
 async def talks(discord: Twin, channel: DiscordChannel, journal: Journal) -> None:
     said = await discord.say(f"<@{BOT}> hello")
     heard = await journal.wait_text("hello")
-    assert (heard.peer, heard.guild, heard.sender.id, heard.addressed) == (PEER, GUILD, ADA, True)
+    assert (heard.peer, heard.guild, heard.sender.id) == (PEER, GUILD, ADA)
     await channel.signal(Typing(PEER))
     assert len(await discord.do("getTypingEvents")) == 1
     text = "**bold** _it_ `x` @everyone [l](https://e.org/?a=1&b=2)\n\n> q\n\n```py\nx < 1\n```"
