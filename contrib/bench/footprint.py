@@ -1,12 +1,13 @@
 """What gatewayd costs while it has nothing to do: start to ready, memory, CPU.
 
     python -m contrib.bench.footprint [--starts 7] [--accounts 1000] [--modes poll webhook]
-                                      [--channels 1000] [--settle 5] [--seconds 30] [--directory PATH]
+                                      [--channels 1000] [--guilds 200] [--settle 5] [--seconds 30] [--directory PATH]
 
 Measured with one polling Telegram account, and with many idle accounts, polling and by webhook, against the tests' fake Bot
 API in this process. And with one account of Slack or Discord, before and after somebody has talked to it in many channels, each
-of which has a session then (in Slack that of a thread; in Discord the channels are in guilds of five). The baseline is a Python
-that imports the very modules that a ready gatewayd has imported (its own aside) and then waits.
+of which has a session then (in Slack that of a thread; in Discord the channels are in guilds of five), and with one in many large
+guilds of Discord. The baseline is a Python that imports the very modules that a ready gatewayd has imported (its own aside) and
+then waits.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,6 +26,7 @@ from msgspec import Struct
 
 from contrib.bench.figures import describe_machine, load, median, verdict
 from contrib.bench.platforms import OpenChannels, networks_with_channels
+from contrib.bench.platforms.discord import CHANNELS_AT_FIRST, open_discord_channels
 from contrib.bench.processes import (
     Daemon,
     allow_many_files,
@@ -194,6 +197,13 @@ async def measure_all(program: Path, directory: Path, options: argparse.Namespac
             f"ratio {known.after / known.before:.2f}; {load()}",
             flush=True,
         )
+    if options.guilds:
+        network = partial(open_discord_channels, guilds=options.guilds)
+        told = await measure_channels(network, 0, directory / "guilds", options.settle)
+        print(
+            f"idle, discord: {told.after:.1f} MiB in {options.guilds} guilds of {CHANNELS_AT_FIRST} channels; {load()}",
+            flush=True,
+        )
     for mode in options.modes:
         many = await measure_idle(options.accounts, mode, directory / mode, options)
         print(
@@ -209,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--modes", nargs="+", choices=get_args(Mode), default=get_args(Mode), help="of the many accounts")
     parser.add_argument("--channels", type=int, default=1000, help="of Slack and Discord, in which it is mentioned once; 0: none")
+    parser.add_argument("--guilds", type=int, default=200, help=f"of Discord, with {CHANNELS_AT_FIRST} channels each; 0: none")
     parser.add_argument("--settle", type=float, default=5.0, help="seconds to wait before that")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long CPU is counted")
     parser.add_argument("--directory", type=Path, default=None, help="where the state is written")

@@ -74,6 +74,8 @@ def test_footprint(run: Run) -> None:
         "webhook",
         "--channels",
         "2",
+        "--guilds",
+        "2",
         "--seconds",
         "0.1",
         "--settle",
@@ -82,6 +84,7 @@ def test_footprint(run: Run) -> None:
     assert number(r"start to ready: ([\d.]+) s", said) > 0
     for what in ("idle, 1 account", "idle, 2 accounts, webhook"):
         assert number(rf"{what}: ([\d.]+) MiB", said) > 10
+    assert number(r"idle, discord: ([\d.]+) MiB in 2 guilds of 1000 channels", said) > 10
     for network in ("slack", "discord"):
         assert number(rf"idle, {network}: .* with 2 channels known: .* ratio ([\d.]+)", said) > 0.5
 

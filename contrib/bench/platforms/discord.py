@@ -12,6 +12,7 @@ from contrib.bench.processes import write_token
 from tests.fakes.discord_platform import CREATE_MESSAGE, FakeDiscord
 from tests.fakes.discord_platform.rest.routing import Call
 
+CHANNELS_AT_FIRST = 1000
 CHANNELS_IN_GUILD = 5
 MOST_AT_ONCE = 18
 """The driver sends twenty at once and then 28 in a second (gatewayd/channels/discord/api.py), and may show that it types."""
@@ -91,18 +92,22 @@ class DiscordChannels:
 
     async def talk(self, channels: int) -> None:
         discord = self._discord
-        ada = discord.add_user("ada")
-        guild = ""
+        ada, guild = discord.add_user("ada"), ""
         for number in range(channels):
             if number % CHANNELS_IN_GUILD == 0:
                 guild = discord.add_guild(f"guild{number}", members=[ada])
             discord.say(ada, discord.add_channel(guild, f"channel{number}"), f"<@{discord.bot_id}> hello")
             if number % MOST_AT_ONCE == MOST_AT_ONCE - 1:
                 await trio.sleep(rest_seconds(MOST_AT_ONCE, in_a_chat=0))
-        await discord.wait_call(CREATE_MESSAGE, count=channels)
+        await discord.wait_until(lambda: len(discord.calls(CREATE_MESSAGE)) >= channels)
 
 
 @asynccontextmanager
-async def open_discord_channels() -> AsyncIterator[Channels]:
+async def open_discord_channels(guilds: int = 0) -> AsyncIterator[Channels]:
+    """``guilds`` of ``CHANNELS_AT_FIRST`` are there already, of which the gateway tells at once."""
     async with FakeDiscord.serve() as discord:
+        for number in range(guilds):
+            guild = discord.add_guild(f"large{number}")
+            for channel in range(CHANNELS_AT_FIRST):
+                discord.add_channel(guild, f"channel{channel}")
         yield DiscordChannels(discord)
